@@ -1,0 +1,60 @@
+# The commands of this project. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first interpreter of a supported version on this machine; PYTHON=... chooses another.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+$(VENV)/ready: requirements.txt
+	@[ -n "$(PYTHON)" ] || { echo "no Python 3.10 to 3.12 found: install one, or run make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "python -m venv failed: on Debian and Ubuntu, install python3-venv" >&2; exit 1; }
+	@awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.txt > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/uv.txt
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements.txt
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/ready  ## set up the virtual environment from the locked requirements
+
+.PHONY: run
+run: $(VENV)/ready  ## train, compare and, when the model is better, release it (starts emulator and Prefect server)
+	@$(BIN)/python -m flows.main
+
+.PHONY: down
+down: $(VENV)/ready  ## stop the emulator and the Prefect server
+	@$(BIN)/python -m flows.prefect_server stop
+	@$(BIN)/python -m emulator stop
+
+.PHONY: test
+test: $(VENV)/ready  ## all tests
+	@$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/ready  ## ruff, mypy, import-linter, and that generated files are fresh
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m settings schema --check
+
+.PHONY: format
+format: $(VENV)/ready  ## format the code
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: $(VENV)/ready  ## make requirements.txt anew from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links --upgrade pyproject.toml --output-file requirements.txt
+
+.PHONY: clean
+clean: down  ## stop everything and remove the virtual environment, all local state and reports
+	@rm -rf $(VENV) .emulator .prefect reports
+
+.PHONY: help
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
