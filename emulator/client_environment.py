@@ -1,0 +1,107 @@
+"""The environment variables with which an unmodified azureml-core script reaches the emulator."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from emulator.management.store import (
+    DEFAULT_LOCATION,
+    DEFAULT_RESOURCE_GROUP,
+    DEFAULT_WORKSPACE,
+    SUBSCRIPTION,
+)
+from emulator.state import write_atomically
+
+# Where `Workspace.from_config()` looks, in each directory from the current one upwards.
+_CONFIG_PLACES = (".azureml/config.json", "aml_config/config.json", "config.json")
+
+
+def cloud_metadata(url: str) -> list[dict[str, Any]]:
+    """The one cloud of the emulator, in the form of Azure's own cloud metadata.
+
+    It must be *named* AzureCloud: ServicePrincipalAuthentication and AzureMLTokenAuthentication hard-code that name.
+    """
+    return [
+        {
+            "name": "AzureCloud",
+            "resourceManager": url,
+            "authentication": {
+                "loginEndpoint": url,
+                "audiences": [f"{url}/arm", f"{url}/core"],
+                "tenant": "adfs",
+                "identityProvider": "ADFS",
+            },
+            "portal": url,
+            "gallery": url,
+            "graph": url,
+            "graphAudience": url,
+            "batch": url,
+            "media": url,
+            "sqlManagement": url,
+            "vmImageAliasDoc": url,
+            "suffixes": {
+                "storage": "blob.local",
+                "keyVaultDns": "vault.local",
+                "acrLoginServer": "azurecr.local",
+                "sqlServerHostname": "sql.local",
+            },
+        }
+    ]
+
+
+def write_client_files(state_directory: Path, url: str) -> None:
+    """The files that the variables point at: the cloud's metadata and a ``config.json`` of the default workspace."""
+    write_atomically(state_directory / "client" / "cloud.json", json.dumps(cloud_metadata(url), indent=2))
+    write_atomically(state_directory / "client" / "config.json", workspace_config())
+
+
+def workspace_config() -> str:
+    """``config.json`` as the studio would offer it for download."""
+    names = {
+        "subscription_id": SUBSCRIPTION,
+        "resource_group": DEFAULT_RESOURCE_GROUP,
+        "workspace_name": DEFAULT_WORKSPACE,
+    }
+    return json.dumps(names, indent=2) + "\n"
+
+
+def client_environment(state_directory: Path, url: str, client_id: str, client_secret: str) -> dict[str, str]:
+    """The variables, for the SDK's ambient login, for azure-identity, and for the names of the default workspace."""
+    port = url.rpartition(":")[2]
+    bundle = str(state_directory / "tls" / "bundle.pem")
+    return {
+        "AZUREML_EMULATOR_URL": url,
+        "ARM_CLOUD_METADATA_URL": (state_directory / "client" / "cloud.json").as_uri(),
+        "AZUREML_CURRENT_CLOUD": "AzureCloud",
+        # One directory per port: the SDK uses the endpoints that it finds there without asking how old they are.
+        "AZURE_CONFIG_DIR": str(state_directory / "client" / f"azure-{port}"),
+        "REQUESTS_CA_BUNDLE": bundle,
+        "SSL_CERT_FILE": bundle,  # rslex, the dataset runtime, reads this one
+        "AZUREML_SERVICE_PRINCIPAL_TENANT_ID": "adfs",
+        "AZUREML_SERVICE_PRINCIPAL_ID": client_id,
+        "AZUREML_SERVICE_PRINCIPAL_PASSWORD": client_secret,
+        "AZURE_TENANT_ID": "adfs",
+        "AZURE_CLIENT_ID": client_id,
+        "AZURE_CLIENT_SECRET": client_secret,
+        "AZURE_AUTHORITY_HOST": url,
+        "SUBSCRIPTION_ID": SUBSCRIPTION,
+        "RESOURCE_GROUP": DEFAULT_RESOURCE_GROUP,
+        "WORKSPACE_NAME": DEFAULT_WORKSPACE,
+        "LOCATION": DEFAULT_LOCATION,
+    }
+
+
+def export_lines(environment: Mapping[str, str]) -> str:
+    """Lines for ``eval`` in a POSIX shell."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+
+
+def find_workspace_config(directory: Path) -> Path | None:
+    """The file that ``Workspace.from_config()`` would read when called in ``directory``."""
+    above = [directory, *directory.parents]
+    candidates = (place / name for name in _CONFIG_PLACES for place in above)
+    return next((path for path in candidates if path.is_file()), None)

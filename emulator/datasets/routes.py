@@ -1,0 +1,9 @@
+"""Datasets."""
+
+from __future__ import annotations
+
+from emulator.service import Service
+
+
+class DatasetsService(Service):
+    """Datasets."""

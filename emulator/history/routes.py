@@ -1,0 +1,9 @@
+"""History."""
+
+from __future__ import annotations
+
+from emulator.service import Service
+
+
+class HistoryService(Service):
+    """History."""

@@ -1,0 +1,257 @@
+"""Azure Resource Manager: subscriptions, resource groups, workspaces and compute targets."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from aiohttp import web
+
+from emulator.errors import ServiceError, not_found
+from emulator.management.payloads import (
+    LOCATIONS,
+    compute_payload,
+    resource_group_payload,
+    vm_size_payload,
+    workspace_payload,
+)
+from emulator.management.store import (
+    DEFAULT_LOCATION,
+    DEFAULT_RESOURCE_GROUP,
+    DEFAULT_WORKSPACE,
+    SUBSCRIPTION,
+    Compute,
+    ManagementStore,
+    Workspace,
+)
+from emulator.management.virtual_machines import SIZES
+from emulator.routing import Request, Route, answer
+from emulator.service import Service
+
+_GROUP = "/subscriptions/{subscription}/resourcegroups/{resource_group}"
+_DEPLOYMENTS = _GROUP + "/providers/Microsoft.Resources/deployments"
+_WORKSPACES = "/providers/Microsoft.MachineLearningServices/workspaces"
+
+
+class ManagementService(Service):
+    """The control plane. A fresh state directory has one workspace, so that a plain script finds one."""
+
+    @property
+    def store(self) -> ManagementStore:
+        return ManagementStore(self.state)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/subscriptions", self.subscriptions),
+            Route("GET", "/subscriptions/{subscription}/resources", self.resources),
+            Route("GET", "/subscriptions/{subscription}" + _WORKSPACES, self.workspaces),
+            Route("GET", "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices", self.provider),
+            Route("GET", "/subscriptions/{subscription}/providers/Microsoft.Resources/deployments", self.deployments),
+            Route("GET", _GROUP, self.resource_group),
+            Route("HEAD", _GROUP, self.resource_group),
+            Route("PUT", _GROUP, self.put_resource_group),
+            Route("GET", _DEPLOYMENTS, self.deployments),
+            Route("PUT", _DEPLOYMENTS + "/{deployment}", self.deploy),
+            Route("GET", _DEPLOYMENTS + "/{deployment}/operations", self.deployment_operations),
+            Route("GET", _GROUP + _WORKSPACES, self.workspaces),
+            Route("GET", "/{WS}", self.get_workspace),
+            Route("GET", "/rp/workspaces/{WS}", self.get_workspace),
+            Route("PUT", "/{WS}", self.put_workspace, workspace_must_exist=False),
+            Route("PATCH", "/{WS}", self.patch_workspace),
+            Route("GET", "/{WS}/computes", self.computes),
+            Route("GET", "/rp/workspaces/{WS}/computes", self.computes),
+            Route("GET", "/{WS}/computes/{compute}", self.get_compute),
+            Route("GET", "/rp/workspaces/{WS}/computes/{compute}", self.get_compute),
+            Route("PUT", "/{WS}/computes/{compute}", self.put_compute),
+            Route("PATCH", "/{WS}/computes/{compute}", self.put_compute),
+            Route("DELETE", "/{WS}/computes/{compute}", self.delete_compute),
+            Route("POST", "/{WS}/computes/{compute}/listNodes", self.nodes),
+            Route("GET", "/{WS}/operations/{operation}", self.operation),
+            Route(
+                "GET",
+                "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}/vmSizes",
+                self.vm_sizes,
+            ),
+        ]
+
+    async def start(self) -> None:
+        if not self.store.workspaces():
+            self.store.put_resource_group(DEFAULT_RESOURCE_GROUP, DEFAULT_LOCATION, {})
+            self.store.put_workspace(DEFAULT_RESOURCE_GROUP, DEFAULT_WORKSPACE, DEFAULT_LOCATION, None, {})
+
+    async def subscriptions(self, _: Request) -> web.Response:
+        subscription = {
+            "id": f"/subscriptions/{SUBSCRIPTION}",
+            "subscriptionId": SUBSCRIPTION,
+            "displayName": "Emulator",
+            "state": "Enabled",
+            "tenantId": "adfs",
+        }
+        return answer({"value": [subscription]})
+
+    async def provider(self, _: Request) -> web.Response:
+        types = [
+            {"resourceType": kind, "locations": list(LOCATIONS), "apiVersions": ["2021-07-01"]}
+            for kind in ("workspaces", "workspaces/computes")
+        ]
+        return answer(
+            {
+                "namespace": "Microsoft.MachineLearningServices",
+                "registrationState": "Registered",
+                "resourceTypes": types,
+            }
+        )
+
+    async def resources(self, _: Request) -> web.Response:
+        return answer({"value": [self._workspace(workspace) for workspace in self.store.workspaces()]})
+
+    async def workspaces(self, request: Request) -> web.Response:
+        found = self.store.workspaces(request.params.get("resource_group"))
+        return answer({"value": [self._workspace(workspace) for workspace in found]})
+
+    async def resource_group(self, request: Request) -> web.Response:
+        name = request.params["resource_group"]
+        group = self.store.resource_group(name)
+        if group is None:
+            raise ServiceError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
+        return answer(resource_group_payload(group))
+
+    async def put_resource_group(self, request: Request) -> web.Response:
+        _check_subscription(request)
+        body = await request.json()
+        group = self.store.put_resource_group(
+            request.params["resource_group"], body.get("location") or DEFAULT_LOCATION, body.get("tags") or {}
+        )
+        return answer(resource_group_payload(group))
+
+    async def deployments(self, _: Request) -> web.Response:
+        return answer({"value": []})
+
+    async def deploy(self, request: Request) -> web.Response:
+        """The SDK creates a workspace by deploying an ARM template; only the workspace in it is made."""
+        _check_subscription(request)
+        body = await request.json()
+        made = []
+        for resource in body["properties"]["template"]["resources"]:
+            if resource["type"].lower() == "microsoft.machinelearningservices/workspaces":
+                properties = resource.get("properties") or {}
+                made.append(
+                    self.store.put_workspace(
+                        request.params["resource_group"],
+                        resource["name"],
+                        resource["location"],
+                        properties.get("friendlyName"),
+                        resource.get("tags") or {},
+                    )
+                )
+        deployment = request.params["deployment"]
+        self.state.collection("deployments").put(
+            request.params["resource_group"].lower(), deployment, {"workspaces": [ws.arm_id for ws in made]}
+        )
+        payload = {
+            "id": f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{request.params['resource_group']}"
+            f"/providers/Microsoft.Resources/deployments/{deployment}",
+            "name": deployment,
+            "properties": {"provisioningState": "Succeeded", "mode": "Incremental"},
+        }
+        return answer(payload, status=201)
+
+    async def deployment_operations(self, request: Request) -> web.Response:
+        record = self.state.collection("deployments").get(
+            request.params["resource_group"].lower(), request.params["deployment"]
+        )
+        if record is None:
+            raise not_found("Deployment", request.params["deployment"], "this resource group")
+        operations: list[dict[str, Any]] = [
+            {
+                "id": f"{arm_id}/create",
+                "operationId": str(uuid.uuid4()),
+                "properties": {
+                    "provisioningState": "Succeeded",
+                    "duration": "PT1S",
+                    "targetResource": {
+                        "id": arm_id,
+                        "resourceType": "Microsoft.MachineLearningServices/workspaces",
+                        "resourceName": arm_id.rpartition("/")[2],
+                    },
+                },
+            }
+            for arm_id in record["workspaces"]
+        ]
+        return answer({"value": operations})
+
+    def _workspace(self, workspace: Workspace) -> dict[str, Any]:
+        return workspace_payload(workspace, self.emulator.discovery.url(workspace.id))
+
+    async def get_workspace(self, request: Request) -> web.Response:
+        return answer(self._workspace(request.workspace))
+
+    async def put_workspace(self, request: Request) -> web.Response:
+        _check_subscription(request)
+        body = await request.json()
+        workspace = self.store.put_workspace(
+            request.params["resource_group"],
+            request.params["workspace"],
+            body.get("location") or DEFAULT_LOCATION,
+            (body.get("properties") or {}).get("friendlyName"),
+            body.get("tags") or {},
+        )
+        return answer(self._workspace(workspace))
+
+    async def patch_workspace(self, request: Request) -> web.Response:
+        body, old = await request.json(), request.workspace
+        properties = body.get("properties") or {}
+        workspace = self.store.put_workspace(
+            old.resource_group,
+            old.name,
+            old.location,
+            properties.get("friendlyName") or old.friendly_name,
+            body["tags"] if body.get("tags") is not None else old.tags,
+        )
+        return answer(self._workspace(workspace))
+
+    def _compute(self, workspace: Workspace, compute: Compute) -> dict[str, Any]:
+        return compute_payload(workspace, compute, self.emulator.execution.nodes_in_use(workspace, compute.name))
+
+    async def computes(self, request: Request) -> web.Response:
+        found = self.store.computes(request.workspace)
+        return answer({"value": [self._compute(request.workspace, compute) for compute in found]})
+
+    async def get_compute(self, request: Request) -> web.Response:
+        compute = self.store.compute(request.workspace, request.params["compute"])
+        return answer(self._compute(request.workspace, compute))
+
+    async def put_compute(self, request: Request) -> web.Response:
+        compute = self.store.put_compute(request.workspace, request.params["compute"], await request.json())
+        return answer(self._compute(request.workspace, compute), headers=self._operation_header(request))
+
+    async def delete_compute(self, request: Request) -> web.Response:
+        self.store.delete_compute(request.workspace, request.params["compute"])
+        return answer({}, status=202, headers=self._operation_header(request))
+
+    def _operation_header(self, request: Request) -> dict[str, str]:
+        # Provisioning is immediate here, so that every operation that was accepted has already succeeded.
+        return {
+            "Azure-AsyncOperation": f"{self.emulator.url}{request.workspace.arm_id}/operations/{uuid.uuid4()}"
+            "?api-version=2021-07-01"
+        }
+
+    async def operation(self, _: Request) -> web.Response:
+        return answer({"status": "Succeeded"})
+
+    async def nodes(self, request: Request) -> web.Response:
+        self.store.compute(request.workspace, request.params["compute"])
+        return answer({"nodes": []})
+
+    async def vm_sizes(self, _: Request) -> web.Response:
+        sizes = [vm_size_payload(size) for size in SIZES]
+        return answer({"amlCompute": sizes, "value": sizes})
+
+
+def _check_subscription(request: Request) -> None:
+    if request.params["subscription"] != SUBSCRIPTION:
+        raise ServiceError(
+            404,
+            "SubscriptionNotFound",
+            f"Subscription '{request.params['subscription']}' was not found: the emulator has {SUBSCRIPTION}.",
+        )

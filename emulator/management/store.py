@@ -1,0 +1,238 @@
+"""What Azure Resource Manager keeps: resource groups, workspaces and compute targets."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from emulator.errors import ServiceError, not_found
+from emulator.management.virtual_machines import virtual_cpus
+from emulator.state import Record, State, utc_now
+
+SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+DEFAULT_RESOURCE_GROUP = "mlops"
+DEFAULT_WORKSPACE = "mlops"
+DEFAULT_LOCATION = "local"
+_FAST_PROD_CPUS = 12  # what Azure ML asks of a FAST_PROD cluster in all
+
+ClusterPurpose = Literal["FastProd", "DevTest"]
+
+
+class Workspace(BaseModel):
+    """One workspace (``azureml.core.Workspace``). ``id`` is new for each creation, so that clients' caches of a
+    deleted one are never taken for it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    subscription: str
+    resource_group: str
+    name: str
+    location: str
+    friendly_name: str
+    tags: dict[str, str] = {}
+    created: str
+
+    @property
+    def arm_id(self) -> str:
+        return (
+            f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{self.name}"
+        )
+
+
+class Compute(BaseModel):
+    """One compute target (``azureml.core.compute.ComputeTarget``).
+
+    ``inner`` is the type's own part, ``properties.properties`` on the wire.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    compute_type: str
+    location: str
+    description: str | None = None
+    tags: dict[str, str] = {}
+    resource_id: str | None = None
+    attached: bool = False
+    inner: dict[str, Any] = {}
+    state: str = "Succeeded"
+    errors: list[dict[str, Any]] = []
+    created: str
+    modified: str
+
+    @property
+    def max_nodes(self) -> int:
+        """How many nodes may be at work at a time."""
+        scale = self.inner.get("scaleSettings") or {}
+        return int(scale.get("maxNodeCount") or 1)
+
+    @property
+    def purpose(self) -> ClusterPurpose | None:
+        return self.inner.get("clusterPurpose")
+
+
+def _aml_compute(inner: Record) -> Record:
+    scale = inner.get("scaleSettings") or {}
+    least, most = int(scale.get("minNodeCount") or 0), int(scale.get("maxNodeCount") or 1)
+    if least > most:
+        raise ServiceError(400, "BadRequest", f"minNodeCount {least} is more than maxNodeCount {most}.")
+    if not inner.get("vmSize"):
+        raise ServiceError(400, "BadRequest", "vmSize is missing: an AmlCompute cluster has a size of its nodes.")
+    return {
+        **inner,
+        "vmPriority": inner.get("vmPriority") or "Dedicated",
+        "scaleSettings": {
+            "minNodeCount": least,
+            "maxNodeCount": most,
+            "nodeIdleTimeBeforeScaleDown": scale.get("nodeIdleTimeBeforeScaleDown") or "PT120S",
+        },
+    }
+
+
+def _aks(inner: Record) -> Record:
+    purpose = inner.get("clusterPurpose") or "FastProd"
+    count = int(inner.get("agentCount") or (1 if purpose == "DevTest" else 3))
+    size = inner.get("agentVmSize") or "Standard_D3_v2"
+    cpus = virtual_cpus(size)
+    if purpose == "FastProd" and count * cpus < _FAST_PROD_CPUS:
+        raise ServiceError(
+            400,
+            "BadRequest",
+            f"A FAST_PROD cluster needs at least {_FAST_PROD_CPUS} virtual CPUs: {count} agents of {size} "
+            f"with {cpus} each have {count * cpus}. Use more agents, a larger size, or purpose DEV_TEST.",
+        )
+    return {
+        "loadBalancerType": "PublicIp",
+        "loadBalancerSubnet": None,
+        **inner,
+        "clusterPurpose": purpose,
+        "agentCount": count,
+        "agentVmSize": size,
+        "clusterFqdn": "127.0.0.1",
+        "systemServices": [{"systemServiceType": "ScoringFrontEnd", "version": "1", "publicIpAddress": "127.0.0.1"}],
+    }
+
+
+_DEFAULTS = {"AmlCompute": _aml_compute, "AKS": _aks}
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
+    return new
+
+
+class ManagementStore:
+    """Names are found whatever their case, as on Azure."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._groups = state.collection("resource_groups")
+        self._workspaces = state.collection("workspaces")
+        self._computes = state.collection("computes")
+
+    def resource_group(self, name: str) -> Record | None:
+        return self._groups.get(SUBSCRIPTION, name.lower())
+
+    def put_resource_group(self, name: str, location: str, tags: dict[str, str]) -> Record:
+        return self._groups.put(SUBSCRIPTION, name.lower(), {"name": name, "location": location, "tags": tags})
+
+    def workspaces(self, resource_group: str | None = None) -> list[Workspace]:
+        found = [Workspace.model_validate(record) for record in self._workspaces.list(SUBSCRIPTION)]
+        return [ws for ws in found if resource_group is None or ws.resource_group.lower() == resource_group.lower()]
+
+    def find_workspace(self, subscription: str, resource_group: str, name: str) -> Workspace | None:
+        record = self._workspaces.get(SUBSCRIPTION, f"{resource_group}/{name}".lower())
+        return None if record is None or subscription != SUBSCRIPTION else Workspace.model_validate(record)
+
+    def workspace(self, subscription: str, resource_group: str, name: str) -> Workspace:
+        """The workspace of that name.
+
+        Raises:
+            ServiceError: 404.
+        """
+        found = self.find_workspace(subscription, resource_group, name)
+        if found is None:
+            have = ", ".join(f"{ws.resource_group}/{ws.name}" for ws in self.workspaces()) or "none"
+            raise ServiceError(
+                404,
+                "ResourceNotFound",
+                f"Workspace '{name}' was not found in resource group '{resource_group}' of subscription "
+                f"{subscription}. The emulator has subscription {SUBSCRIPTION} with: {have}.",
+            )
+        return found
+
+    def put_workspace(
+        self, resource_group: str, name: str, location: str, friendly_name: str | None, tags: dict[str, str]
+    ) -> Workspace:
+        old = self.find_workspace(SUBSCRIPTION, resource_group, name)
+        workspace = Workspace(
+            id=old.id if old else str(uuid.uuid4()),
+            subscription=SUBSCRIPTION,
+            resource_group=resource_group,
+            name=name,
+            location=location,
+            friendly_name=friendly_name or name,
+            tags=tags,
+            created=old.created if old else utc_now(),
+        )
+        self._workspaces.put(SUBSCRIPTION, f"{resource_group}/{name}".lower(), workspace.model_dump())
+        return workspace
+
+    def computes(self, workspace: Workspace) -> list[Compute]:
+        return [Compute.model_validate(record) for record in self._computes.list(workspace.id)]
+
+    def find_compute(self, workspace: Workspace, name: str) -> Compute | None:
+        record = self._computes.get(workspace.id, name.lower())
+        return None if record is None else Compute.model_validate(record)
+
+    def compute(self, workspace: Workspace, name: str) -> Compute:
+        """The compute target of that name.
+
+        Raises:
+            ServiceError: 404.
+        """
+        found = self.find_compute(workspace, name)
+        if found is None:
+            raise not_found("Compute target", name)
+        return found
+
+    def put_compute(self, workspace: Workspace, name: str, body: Record) -> Compute:
+        """Create a compute target, or change the one that is there by what ``body`` has.
+
+        Raises:
+            ServiceError: 400 for a type that is not emulated, or a size, count or purpose that Azure refuses.
+        """
+        old = self.find_compute(workspace, name)
+        properties = body.get("properties") or {}
+        compute_type = properties.get("computeType") or (old.compute_type if old else None)
+        if compute_type not in _DEFAULTS:
+            raise ServiceError(
+                501,
+                "NotEmulated",
+                f"The emulator does not implement compute type {compute_type!r}, only {', '.join(_DEFAULTS)}.",
+            )
+        inner = _merged(old.inner if old else {}, properties.get("properties") or {})
+        now = utc_now()
+        compute = Compute(
+            name=old.name if old else name,
+            compute_type=compute_type,
+            location=body.get("location") or (old.location if old else workspace.location),
+            description=properties.get("description") or (old.description if old else None),
+            tags=body["tags"] if body.get("tags") is not None else (old.tags if old else {}),
+            resource_id=properties.get("resourceId"),
+            attached=bool(properties.get("resourceId")),
+            inner=_DEFAULTS[compute_type](inner),
+            created=old.created if old else now,
+            modified=now,
+        )
+        self._computes.put(workspace.id, name.lower(), compute.model_dump())
+        return compute
+
+    def delete_compute(self, workspace: Workspace, name: str) -> None:
+        self.compute(workspace, name)
+        self._computes.delete(workspace.id, name.lower())
