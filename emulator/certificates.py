@@ -22,6 +22,17 @@ from emulator.state import write_atomically
 
 _VALIDITY = timedelta(days=825)  # the longest that Apple's and Chromium's verifiers accept
 _RENEW_BEFORE = timedelta(days=30)
+_KEY_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
 
 
 def _name(common_name: str) -> x509.Name:
@@ -52,20 +63,7 @@ def _make(directory: Path) -> None:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         )
 
-    usage = {
-        name: False
-        for name in (
-            "digital_signature",
-            "content_commitment",
-            "key_encipherment",
-            "data_encipherment",
-            "key_agreement",
-            "key_cert_sign",
-            "crl_sign",
-            "encipher_only",
-            "decipher_only",
-        )
-    }
+    usage = dict.fromkeys(_KEY_USAGES, False)
     ca = (
         builder(ca_name, ca_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -99,11 +99,11 @@ class Emulator:
         return await route.handler(Request(http, params, scope))
 
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
 @web.middleware
-async def _answer_errors_and_log(http: web.Request, handler: _Handler) -> web.StreamResponse:
+async def _answer_errors_and_log(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    http = request
     started = time.perf_counter()
     try:
         response = await handler(http)
@@ -111,7 +111,7 @@ async def _answer_errors_and_log(http: web.Request, handler: _Handler) -> web.St
         response = web.json_response(error.payload(), status=error.status)
     except (web.HTTPException, asyncio.CancelledError):
         raise
-    except Exception:  # noqa: BLE001 - the last resort of a server: logged whole, answered without the details
+    except Exception:
         log.exception("%s %s failed", http.method, http.path)
         fault = ServiceError(
             500, "InternalServerError", "The emulator failed to answer; `python -m emulator logs` says why."

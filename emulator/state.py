@@ -78,7 +78,7 @@ class Collection:
         self._state.notify()
         return cursor.rowcount > 0
 
-    def list(self, scope: str) -> list[Record]:
+    def all(self, scope: str) -> list[Record]:
         """All records of the scope, oldest first."""
         rows = self._state.database.execute(
             "SELECT body FROM records WHERE collection = ? AND scope = ? ORDER BY seq", (self._name, scope)

@@ -53,6 +53,7 @@ class ManagementService(Service):
             Route("GET", _DEPLOYMENTS, self.deployments),
             Route("PUT", _DEPLOYMENTS + "/{deployment}", self.deploy),
             Route("GET", _DEPLOYMENTS + "/{deployment}/operations", self.deployment_operations),
+            Route("GET", _GROUP + "/deployments/{deployment}/operations", self.deployment_operations),
             Route("GET", _GROUP + _WORKSPACES, self.workspaces),
             Route("GET", "/{WS}", self.get_workspace),
             Route("GET", "/rp/workspaces/{WS}", self.get_workspace),

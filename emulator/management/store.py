@@ -83,6 +83,7 @@ def _aml_compute(inner: Record) -> Record:
     if not inner.get("vmSize"):
         raise ServiceError(400, "BadRequest", "vmSize is missing: an AmlCompute cluster has a size of its nodes.")
     return {
+        "subnet": None,
         **inner,
         "vmPriority": inner.get("vmPriority") or "Dedicated",
         "scaleSettings": {
@@ -142,7 +143,7 @@ class ManagementStore:
         return self._groups.put(SUBSCRIPTION, name.lower(), {"name": name, "location": location, "tags": tags})
 
     def workspaces(self, resource_group: str | None = None) -> list[Workspace]:
-        found = [Workspace.model_validate(record) for record in self._workspaces.list(SUBSCRIPTION)]
+        found = [Workspace.model_validate(record) for record in self._workspaces.all(SUBSCRIPTION)]
         return [ws for ws in found if resource_group is None or ws.resource_group.lower() == resource_group.lower()]
 
     def find_workspace(self, subscription: str, resource_group: str, name: str) -> Workspace | None:
@@ -184,7 +185,7 @@ class ManagementStore:
         return workspace
 
     def computes(self, workspace: Workspace) -> list[Compute]:
-        return [Compute.model_validate(record) for record in self._computes.list(workspace.id)]
+        return [Compute.model_validate(record) for record in self._computes.all(workspace.id)]
 
     def find_compute(self, workspace: Workspace, name: str) -> Compute | None:
         record = self._computes.get(workspace.id, name.lower())

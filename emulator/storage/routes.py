@@ -1,4 +1,4 @@
-"""Azure Blob Storage as far as the SDK uses it: signed addresses to put, append by block lists, read and probe blobs."""
+"""Azure Blob Storage as far as the SDK uses it: signed addresses to write, read and probe blobs, whole or by blocks."""
 
 from __future__ import annotations
 

@@ -1,0 +1,51 @@
+"""What runs in the emulator, asked over HTTPS like any client would."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from emulator.daemon import Running
+from emulator.errors import StartupError
+
+
+def read_status(running: Running) -> dict[str, Any]:
+    """The workspaces with their compute targets, unfinished runs and web services.
+
+    Raises:
+        StartupError: the process lives but does not answer.
+    """
+    context = ssl.create_default_context(cafile=str(Path(running.state_directory) / "tls" / "bundle.pem"))
+    form = f"grant_type=client_credentials&client_id={running.client_id}&client_secret={running.client_secret}"
+    try:
+        with urllib.request.urlopen(
+            f"{running.url}/adfs/oauth2/token", form.encode(), timeout=10, context=context
+        ) as answer:
+            token = json.load(answer)["access_token"]
+        request = urllib.request.Request(f"{running.url}/emulator/status", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            status: dict[str, Any] = json.load(answer)
+            return status
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise StartupError(
+            f"the emulator (process {running.pid}) does not answer on {running.url}: {error}. "
+            "Look at `python -m emulator logs`, or stop and start it."
+        ) from error
+
+
+def render_status(running: Running, status: dict[str, Any]) -> str:
+    """The status for a person."""
+    lines = [
+        f"running on {running.url} (process {running.pid})",
+        f"scoring on {running.scoring_url}",
+        f"state in   {running.state_directory}",
+    ]
+    for workspace in status["workspaces"]:
+        lines.append(f"workspace {workspace['resource_group']}/{workspace['name']}")
+        for kind, plural in (("compute", "computes"), ("run", "runs"), ("service", "services")):
+            lines += [f"  {kind:<8}{item['name']}: {item['state']}" for item in workspace[plural]]
+    return "\n".join(lines)
