@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+HIDDEN = "**********"  # what is shown in place of a secret, as pydantic's SecretStr shows it
+
 Location = tuple[str | int, ...]
 
 
@@ -11,7 +13,7 @@ class Problem:
     """One mistake in the settings.
 
     path: where, e.g. `experiment.hyperparameter_sampling.method`.
-    value: what stands there, written as JSON; '**********' for a secret, None where a value says nothing.
+    value: what stands there, written as JSON; `**********` for a secret, None where a value says nothing.
     rule: what is wanted, as the end of a sentence, e.g. `must be at least 1`.
     suggestion: the nearest valid name or value, where one is near.
     """

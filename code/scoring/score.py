@@ -1,8 +1,8 @@
 """Answer scoring requests with the registered model.
 
-This file is yours. Azure ML's inference server calls `init` once in every replica and `run` for every request to /score.
-The samples in the decorators describe a request and an answer: /swagger.json is made from them, and a request of another
-shape is refused.
+This file is yours. Azure ML's inference server calls `init` once in every replica, and `run` for every request to
+/score. The samples in the decorators describe a request and an answer: /swagger.json is made from them, and a request
+of another shape is refused.
 https://learn.microsoft.com/azure/machine-learning/v1/how-to-deploy-advanced-entry-script
 """
 

@@ -4,8 +4,8 @@ This file is yours. At every stage the pipeline posts sample_request.json to the
 
     python check.py SAMPLE RESPONSE
 
-with two JSON files. Print one problem per line and exit 1, or print nothing and exit 0. Standard library only: the check
-runs outside of the environments of training and scoring.
+with two JSON files. Print one problem per line and exit 1, or print nothing and exit 0. Standard library only: the
+check runs outside of the environments of training and scoring.
 """
 
 from __future__ import annotations

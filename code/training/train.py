@@ -36,7 +36,9 @@ def regularisation_strength(text: str) -> float:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a ridge regression on the diabetes data.")
-    parser.add_argument("--alpha", type=regularisation_strength, default=0.5, help="regularisation strength (%(default)s)")
+    parser.add_argument(
+        "--alpha", type=regularisation_strength, default=0.5, help="regularisation strength (%(default)s)"
+    )
     parser.add_argument("--model-file", type=Path, default=Path("outputs/diabetes-ridge.pkl"), help="%(default)s")
     return parser.parse_args()
 

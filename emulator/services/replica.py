@@ -1,0 +1,140 @@
+"""One replica: azureml-inference-server-http under gunicorn, in a process of its own, bound to loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+
+from emulator.child_processes import spawn, tail, terminate
+from emulator.services.container import ScoringContainer
+from emulator.services.store import DeploymentFailed
+
+_SETTINGS = Path(__file__).with_name("gunicorn_settings.py")
+_APPLICATION = "azureml_inference_server_http.server.entry:app"
+_PROBE_PAUSE_SECONDS = 0.2
+_STOP_SECONDS = 10.0
+_LOG_LINES = 60
+
+
+class Replica:
+    """A process that serves one container. It can be started again after it has ended."""
+
+    def __init__(self, container: ScoringContainer, log: Path, client: aiohttp.ClientSession) -> None:
+        self.container = container
+        self.log = log
+        self.url = ""
+        self.ready = False
+        self.in_flight = 0
+        self._client = client
+        self._process: asyncio.subprocess.Process | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def pid(self) -> int:
+        """Of gunicorn, whose child serves."""
+        if self._process is None:
+            raise LookupError("the replica has no process")
+        return self._process.pid
+
+    async def start(self, seconds: float) -> None:
+        """Start the process and return when it answers its health probe.
+
+        The emulator binds the socket and passes it on: nobody can take the port in between, and the first probe
+        waits in the socket's queue instead of being refused.
+
+        Args:
+            seconds: how long it may take.
+
+        Raises:
+            DeploymentFailed: it ended (the entry script failed) or was not healthy in time; it is stopped then.
+        """
+        with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            listener.set_inheritable(True)
+            self._process = await spawn(
+                [
+                    *(str(self.container.python), "-m", "gunicorn", "--config", str(_SETTINGS)),
+                    *("--bind", f"fd://{listener.fileno()}", _APPLICATION),
+                ],
+                env=self.container.environment,
+                cwd=self.container.root,
+                stdout=self.log,
+                pass_fds=(listener.fileno(),),
+            )
+        # Our copy of the socket is closed: when the process ends, connections are refused and not left waiting.
+        ended = asyncio.ensure_future(self._process.wait())
+        healthy = asyncio.ensure_future(self._probe_until_healthy())
+        try:
+            await asyncio.wait({ended, healthy}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not healthy.done():
+                raise self._failure(ended.result() if ended.done() else None, seconds)
+            healthy.result()
+            self.ready = True
+        finally:
+            for task in (ended, healthy):
+                task.cancel()
+            if not self.ready:
+                await terminate(self._process, _STOP_SECONDS)
+
+    async def _probe_until_healthy(self) -> None:
+        while True:
+            try:
+                async with self._client.get(f"{self.url}/") as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:  # it is still starting, or has ended: start() watches the process
+                pass
+            await asyncio.sleep(_PROBE_PAUSE_SECONDS)
+
+    def _failure(self, exit_code: int | None, seconds: float) -> DeploymentFailed:
+        log_tail = tail(self.log, _LOG_LINES)
+        if exit_code is not None:
+            message = (
+                f"The container ended with exit code {exit_code} before it was ready. Most often the entry script "
+                "failed while it was imported or in init(): its log ends with the error."
+            )
+            return DeploymentFailed("DeployService", "CrashLoopBackOff", message, log_tail)
+        message = (
+            f"The container did not answer its health probe within {seconds:g} seconds: look for what init() waits for "
+            "in its log, or give it longer (initial_delay_seconds of an AKS deployment configuration)."
+        )
+        return DeploymentFailed("DeployService", "ReadinessProbeFailed", message, log_tail)
+
+    async def wait(self) -> int:
+        """Wait until the process ends; gives its exit code."""
+        if self._process is None:
+            raise LookupError("the replica has no process")
+        code = await self._process.wait()
+        self.ready = False
+        return code
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Counts a request that is on its way to the replica, so that :meth:`drain` can wait for it."""
+        self.in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            if self.in_flight == 0:
+                self._idle.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new requests and wait until those on their way are answered, but no longer than ``seconds``."""
+        self.ready = False
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except asyncio.TimeoutError:
+            return
+
+    async def stop(self) -> None:
+        self.ready = False
+        if self._process is not None:
+            await terminate(self._process, _STOP_SECONDS)

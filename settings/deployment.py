@@ -1,0 +1,275 @@
+"""The `deployment` section: the model, its scoring image, the services of the three stages, and their tests."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+
+from settings.experiment import RegistrySettings
+from settings.section import AzureName, Matching, Mistake, RelativePath, Section, Text
+
+ServiceName = Annotated[
+    str,
+    Matching(
+        r"[a-z][a-z0-9-]{1,30}[a-z0-9]",
+        "must be 3 to 32 lower-case letters, digits or dashes, start with a letter and end with a letter or digit",
+    ),
+]
+Namespace = Annotated[
+    str,
+    Matching(
+        r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?",
+        "must be 1 to 63 lower-case letters, digits or dashes, and start and end with a letter or digit",
+    ),
+]
+
+
+class EvaluationParameters(Section):
+    """The metrics by which a candidate is compared with the model in production."""
+
+    larger_is_better: tuple[Text, ...] = Field((), description="Metrics where more is better.", examples=[["r2"]])
+    smaller_is_better: tuple[Text, ...] = Field((), description="Metrics where less is better.", examples=[["mse"]])
+
+    def mistakes(self) -> Iterator[Mistake]:
+        if not self.larger_is_better and not self.smaller_is_better:
+            yield Mistake((), "must name at least one metric in larger_is_better or smaller_is_better")
+        for position, metric in enumerate(self.smaller_is_better):
+            if metric in self.larger_is_better:
+                yield Mistake(("smaller_is_better", position), "must not be in larger_is_better as well")
+
+
+class ModelSettings(Section):
+    """The model, as it is registered."""
+
+    name: AzureName = Field("model", description="Name of the registered model.", examples=["diabetes-ridge"])
+    path: RelativePath = Field(
+        "outputs/model.pkl", description="Where the training run writes it.", examples=["outputs/diabetes-ridge.pkl"]
+    )
+    evaluation_parameters: EvaluationParameters = Field(
+        description="The metrics that decide.", examples=[{"smaller_is_better": ["mse"]}]
+    )
+    tags: dict[Text, str] = Field({}, description="Tags of the model.", examples=[{"team": "risk"}])
+    properties: dict[Text, str] = Field(
+        {}, description="Properties of the model; they never change.", examples=[{"data": "diabetes"}]
+    )
+    description: Text | None = Field(None, description="What the model does.", examples=["Progression of diabetes"])
+    model_framework: Text | None = Field(
+        None, description="Framework of the model (Model.Framework).", examples=["ScikitLearn"]
+    )
+    model_framework_version: Text | None = Field(None, description="Its version.", examples=["1.7.2"])
+    datasets: tuple[tuple[Text, Text], ...] = Field(
+        (), description="Registered datasets of the model: what for, and name.", examples=[[["training", "diabetes"]]]
+    )
+
+
+class ImageDependencies(Section):
+    """The packages that the scoring script needs, besides azureml-defaults."""
+
+    conda_packages: tuple[Text, ...] = Field((), description="Packages from conda.", examples=[["libgomp"]])
+    pip_packages: tuple[Text, ...] = Field((), description="Packages from PyPI.", examples=[["scikit-learn>=1.5,<1.8"]])
+    python_version: Annotated[str, Matching(r"3\.\d+(?:\.\d+)?", "must be a version such as 3.10")] | None = Field(
+        None, description="Version of Python, as text; null is Azure's default.", examples=["3.10"]
+    )
+    pin_sdk_version: bool = Field(True, description="Pin azureml packages to the SDK's version.", examples=[True])
+
+
+class ImageDockerSettings(Section):
+    """The container that the scoring script runs in."""
+
+    use_gpu: bool = Field(False, description="Serve on a GPU.", examples=[False])
+    cuda_version: Text | None = Field(None, description="Version of CUDA, with use_gpu.", examples=["10.0"])
+    custom_image: Text | None = Field(
+        None, description="Image to use instead of Azure ML's.", examples=["contoso.azurecr.io/scoring:3"]
+    )
+    custom_image_registry_details: RegistrySettings = Field(
+        default_factory=RegistrySettings, description="Where the custom image is.", examples=[{}]
+    )
+    extra_docker_file_steps: RelativePath | None = Field(
+        None, description="File of further Dockerfile steps.", examples=["code/scoring/Dockerfile.steps"]
+    )
+
+
+class ImageSettings(Section):
+    """How the model is served: azureml.core.model.InferenceConfig."""
+
+    name: AzureName = Field("scoring", description="Name of the scoring environment.", examples=["diabetes-scoring"])
+    entry_script: RelativePath = Field(
+        "score.py", description="The scoring script, within source_directory.", examples=["score.py"]
+    )
+    source_directory: RelativePath = Field(
+        "code/scoring", description="Directory of the scoring code; all of it goes along.", examples=["code/scoring"]
+    )
+    runtime: Literal["python", "python-slim", "spark-py"] = Field(
+        "python", description="Runtime of the scoring script.", examples=["python"]
+    )
+    dependencies: ImageDependencies = Field(
+        default_factory=ImageDependencies,
+        description="Packages.",
+        examples=[{"pip_packages": ["scikit-learn>=1.5,<1.8"]}],
+    )
+    docker: ImageDockerSettings = Field(
+        default_factory=ImageDockerSettings, description="Container.", examples=[{"use_gpu": False}]
+    )
+    tags: dict[Text, str] = Field({}, description="Tags of the image.", examples=[{"team": "risk"}])
+    properties: dict[Text, str] = Field({}, description="Properties of the image.", examples=[{"stage": "all"}])
+    description: Text | None = Field(None, description="What the image serves.", examples=["Scores ridge models"])
+    use_custom_environment: bool = Field(
+        False, description="Use the environment that the workspace has under this name; build none.", examples=[False]
+    )
+
+
+class _ServiceSettings(Section):
+    """What ACI and AKS services have in common; null is Azure's default."""
+
+    name: ServiceName = Field("model", description="Name of the service.", examples=["diabetes"])
+    auth_enabled: bool | None = Field(None, description="Ask callers for a key.", examples=[True])
+    enable_app_insights: bool | None = Field(None, description="Log to Application Insights.", examples=[True])
+    cpu_cores: float | None = Field(
+        None, gt=0, description="CPU cores of a replica; null is what the model's profile recommends.", examples=[0.5]
+    )
+    memory_gb: float | None = Field(
+        None, gt=0, description="Memory of a replica, in GB; null is what the profile recommends.", examples=[0.5]
+    )
+
+
+class AciServiceSettings(_ServiceSettings):
+    """The dev service: azureml.core.webservice.AciWebservice.deploy_configuration."""
+
+    name: ServiceName = Field("model-dev", description="Name of the service.", examples=["diabetes-dev"])
+    ssl_enabled: bool | None = Field(None, description="Serve over HTTPS.", examples=[False])
+    ssl_cert_pem_file: Text | None = Field(None, description="File of the certificate.", examples=["tls/cert.pem"])
+    ssl_key_pem_file: Text | None = Field(None, description="File of the certificate's key.", examples=["tls/key.pem"])
+    ssl_cname: Text | None = Field(None, description="Host name of the certificate.", examples=["dev.contoso.com"])
+    location: Text | None = Field(None, description="Region; null is the workspace's.", examples=["westeurope"])
+    dns_name_label: ServiceName | None = Field(
+        None, description="First part of the host name; null is made by Azure.", examples=["diabetes-dev"]
+    )
+
+    def mistakes(self) -> Iterator[Mistake]:
+        if self.ssl_enabled:
+            for name in ("ssl_cert_pem_file", "ssl_key_pem_file", "ssl_cname"):
+                if getattr(self, name) is None:
+                    yield Mistake((name,), "is required when ssl_enabled is true")
+
+
+class _AksServiceSettings(_ServiceSettings):
+    autoscale_enabled: bool | None = Field(
+        None, description="Add and remove replicas as needed; null is Azure's default.", examples=[False]
+    )
+    autoscale_min_replicas: int | None = Field(None, ge=1, description="Fewest replicas.", examples=[1])
+    autoscale_max_replicas: int | None = Field(None, ge=1, description="Most replicas.", examples=[10])
+    autoscale_refresh_seconds: int | None = Field(None, ge=1, description="Seconds between two looks.", examples=[1])
+    autoscale_target_utilization: int | None = Field(
+        None, ge=1, le=100, description="Use of the replicas that is aimed at, in percent.", examples=[70]
+    )
+    collect_model_data: bool | None = Field(None, description="Keep inputs and predictions.", examples=[False])
+    scoring_timeout_ms: int | None = Field(
+        None, ge=1, description="Milliseconds for one scoring call; null is 60000.", examples=[60000]
+    )
+    replica_max_concurrent_requests: int | None = Field(
+        None, ge=1, description="Requests at a time on a replica; null is 1.", examples=[1]
+    )
+    max_request_wait_time: int | None = Field(
+        None, ge=1, description="Milliseconds that a request may queue; null is 500.", examples=[500]
+    )
+    num_replicas: int | None = Field(None, ge=1, description="Replicas, without autoscaling.", examples=[2])
+    gpu_cores: int | None = Field(None, ge=0, description="GPU cores of a replica.", examples=[0])
+    period_seconds: int | None = Field(
+        None, ge=1, description="Seconds between liveness probes; null is 10.", examples=[10]
+    )
+    initial_delay_seconds: int | None = Field(
+        None, ge=1, description="Seconds before the first liveness probe; null is 310.", examples=[310]
+    )
+    timeout_seconds: int | None = Field(
+        None, ge=1, description="Seconds for one liveness probe; null is 2.", examples=[2]
+    )
+    success_threshold: int | None = Field(
+        None, ge=1, description="Good probes in a row that make a replica live; null is 1.", examples=[1]
+    )
+    failure_threshold: int | None = Field(
+        None, ge=1, description="Bad probes in a row that make a replica dead; null is 3.", examples=[3]
+    )
+    namespace: Namespace | None = Field(None, description="Kubernetes namespace of the service.", examples=["models"])
+    token_auth_enabled: bool | None = Field(
+        None, description="Ask callers for a Microsoft Entra token.", examples=[False]
+    )
+    primary_key: SecretStr | None = Field(
+        None, description="First key of the service; take it from the environment.", examples=["${PRIMARY_KEY}"]
+    )
+    secondary_key: SecretStr | None = Field(
+        None, description="Second key of the service; take it from the environment.", examples=["${SECONDARY_KEY}"]
+    )
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """The rules of AksWebservice.deploy_configuration."""
+        if self.auth_enabled and self.token_auth_enabled:
+            yield Mistake(("token_auth_enabled",), "must not be true together with auth_enabled")
+        fewest, most = self.autoscale_min_replicas, self.autoscale_max_replicas
+        if fewest and most and fewest > most:
+            yield Mistake(("autoscale_min_replicas",), f"must be at most autoscale_max_replicas ({most})")
+        enabled = (("autoscale_enabled",),)
+        if self.autoscale_enabled and self.num_replicas:
+            yield Mistake(("num_replicas",), "must be null when autoscale_enabled is true", enabled)
+        if self.autoscale_enabled is False and self.num_replicas is None:
+            yield Mistake(("num_replicas",), "is required when autoscale_enabled is false", enabled)
+        if not self.autoscale_enabled:
+            for name in ("min_replicas", "max_replicas", "refresh_seconds", "target_utilization"):
+                if getattr(self, f"autoscale_{name}") is not None:
+                    yield Mistake((f"autoscale_{name}",), "must be null unless autoscale_enabled is true", enabled)
+
+
+class AksTestServiceSettings(_AksServiceSettings):
+    """The test service: azureml.core.webservice.AksWebservice.deploy_configuration."""
+
+    name: ServiceName = Field("model-test", description="Name of the service.", examples=["diabetes-test"])
+
+
+class AksProdServiceSettings(_AksServiceSettings):
+    """The production service: azureml.core.webservice.AksWebservice.deploy_configuration."""
+
+    name: ServiceName = Field("model-prod", description="Name of the service.", examples=["diabetes-prod"])
+
+
+class EndpointTestSettings(Section):
+    """How every deployed service is tested: a sample is sent, and your script checks the answer."""
+
+    source_directory: RelativePath = Field(
+        "code/testing", description="Directory of the sample and of the checks.", examples=["code/testing"]
+    )
+    entry_script: RelativePath = Field(
+        "check.py", description="The script that checks the answer, within source_directory.", examples=["check.py"]
+    )
+    sample: RelativePath = Field(
+        "sample_request.json",
+        description="The request that is sent, within source_directory.",
+        examples=["sample.json"],
+    )
+    timeout_seconds: int = Field(30, ge=1, le=3600, description="Seconds for one answer.", examples=[30])
+
+
+class DeploymentSettings(Section):
+    """The model and the services that it climbs through."""
+
+    model: ModelSettings = Field(description="Model.", examples=[{"name": "diabetes-ridge"}])
+    image: ImageSettings = Field(default_factory=ImageSettings, description="Image.", examples=[{"runtime": "python"}])
+    dev_deployment: AciServiceSettings = Field(
+        default_factory=AciServiceSettings, description="Dev.", examples=[{"name": "diabetes-dev"}]
+    )
+    test_deployment: AksTestServiceSettings = Field(
+        default_factory=AksTestServiceSettings, description="Test.", examples=[{"name": "diabetes-test"}]
+    )
+    prod_deployment: AksProdServiceSettings = Field(
+        default_factory=AksProdServiceSettings, description="Production.", examples=[{"name": "diabetes-prod"}]
+    )
+    endpoint_tests: EndpointTestSettings = Field(
+        default_factory=EndpointTestSettings, description="Tests of the services.", examples=[{"timeout_seconds": 30}]
+    )
+
+    def mistakes(self) -> Iterator[Mistake]:
+        taken: dict[str, str] = {}
+        for stage in ("dev_deployment", "test_deployment", "prod_deployment"):
+            name = getattr(self, stage).name
+            if name in taken:
+                rule = f"must not be the name of {taken[name]}: a workspace has each name once"
+                yield Mistake((stage, "name"), rule, ((taken[name], "name"),))
+            taken.setdefault(name, stage)

@@ -1,0 +1,246 @@
+"""Deployment: a model version becomes a web service, on ACI for dev and on AKS for test and production.
+
+Azure: https://learn.microsoft.com/azure/machine-learning/v1/how-to-deploy-and-where; SDK: ``Model.deploy``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from settings.deployment import DeploymentSettings
+from settings.workspace import WorkspaceTarget
+from tasks.errors import DeploymentError
+from tasks.evaluation import find_service
+from tasks.operation import azure_operation, explained
+from tasks.progress import report
+from tasks.values import Endpoint, ModelVersion, ReadyCompute, RegisteredModel, Resources, Scoring
+from tasks.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from azureml.core import Model, Workspace
+    from azureml.core.model import InferenceConfig
+    from azureml.core.webservice import Webservice
+
+Stage = Literal["dev", "test", "prod"]
+
+_LOG_LINES = 30
+
+# Options of a service by the names that the SDK's deploy_configuration has for them.
+_ACI_OPTIONS = (
+    "auth_enabled",
+    "ssl_enabled",
+    "ssl_cert_pem_file",
+    "ssl_key_pem_file",
+    "ssl_cname",
+    "enable_app_insights",
+    "location",
+    "dns_name_label",
+)
+_AKS_OPTIONS = (
+    "autoscale_enabled",
+    "autoscale_min_replicas",
+    "autoscale_max_replicas",
+    "autoscale_refresh_seconds",
+    "autoscale_target_utilization",
+    "collect_model_data",
+    "auth_enabled",
+    "token_auth_enabled",
+    "enable_app_insights",
+    "scoring_timeout_ms",
+    "replica_max_concurrent_requests",
+    "max_request_wait_time",
+    "num_replicas",
+    "gpu_cores",
+    "period_seconds",
+    "initial_delay_seconds",
+    "timeout_seconds",
+    "success_threshold",
+    "failure_threshold",
+    "namespace",
+)
+
+
+def deploy(
+    target: WorkspaceTarget,
+    deployment: DeploymentSettings,
+    stage: Stage,
+    model: RegisteredModel | ModelVersion,
+    scoring: Scoring,
+    resources: Resources,
+    cluster: ReadyCompute | None,
+    minutes: float,
+) -> Endpoint:
+    """Serve a model version on a stage, and wait until the service is healthy.
+
+    Production is updated in place, so that its address and keys stay and no request fails. What a broken run left of a
+    dev or test service is removed first.
+
+    Args:
+        resources: of one replica, unless the settings name them.
+        cluster: the AKS cluster; None for dev.
+        minutes: the deadline.
+
+    Raises:
+        DeploymentError: Azure refuses it, or it does not get healthy; carries the end of the service's log.
+        OperationTimeout: it is neither healthy nor failed in time.
+    """
+    workspace = open_workspace(target)
+    name = service_name(deployment, stage)
+    what = f"deploy model {model.name}:{model.version} as service '{name}'"
+    with explained(DeploymentError, what, f"Check deployment.{stage}_deployment in the settings."):
+        versions = [_model(workspace, model)]
+        inference = inference_configuration(workspace, scoring)
+        service = find_service(workspace, name)
+        if service is not None and (stage != "prod" or service.state == "Failed"):
+            report("removing what an earlier run left")
+            service.delete()
+            service = None
+        if service is None:
+            report("creating")
+            service = _create(workspace, deployment, stage, versions, inference, resources, cluster)
+        else:
+            report("updating")
+            service.update(models=versions, inference_config=inference, **_aks_values(deployment, stage, resources))
+    wait_until_healthy(service, minutes)
+    return endpoint(service, stage, cluster)
+
+
+def _model(workspace: Workspace, model: RegisteredModel | ModelVersion) -> Model:
+    from azureml.core import Model
+
+    return Model(workspace, model.name, version=model.version)
+
+
+def service_name(deployment: DeploymentSettings, stage: Stage) -> str:
+    """The name of a stage's service in the settings."""
+    name: str = getattr(deployment, f"{stage}_deployment").name
+    return name
+
+
+def inference_configuration(workspace: Workspace, scoring: Scoring) -> InferenceConfig:
+    """The scoring script with its directory and environment; the same for the profile and every stage.
+
+    Raises:
+        DeploymentError: the scoring script is not there.
+    """
+    from azureml.core import Environment
+    from azureml.core.model import InferenceConfig
+
+    script = Path(scoring.source_directory) / scoring.entry_script
+    if not script.is_file():
+        raise DeploymentError(
+            f"The scoring script {script} is not there.",
+            "Correct deployment.image.source_directory and deployment.image.entry_script in the settings.",
+        )
+    return InferenceConfig(
+        entry_script=scoring.entry_script,
+        source_directory=scoring.source_directory,
+        environment=Environment.get(workspace, scoring.environment.name, scoring.environment.version),
+    )
+
+
+def _create(
+    workspace: Workspace,
+    deployment: DeploymentSettings,
+    stage: Stage,
+    models: list[Model],
+    inference: InferenceConfig,
+    resources: Resources,
+    cluster: ReadyCompute | None,
+) -> Webservice:
+    from azureml.core import Model
+    from azureml.core.compute import AksCompute
+    from azureml.core.webservice import AciWebservice, AksWebservice
+
+    image = deployment.image
+    described = {"tags": dict(image.tags), "properties": dict(image.properties), "description": image.description}
+    if cluster is None:
+        configuration = AciWebservice.deploy_configuration(
+            **_given(deployment.dev_deployment, _ACI_OPTIONS), **_resources(deployment, stage, resources), **described
+        )
+        compute = None
+    else:
+        settings = getattr(deployment, f"{stage}_deployment")
+        configuration = AksWebservice.deploy_configuration(
+            **_aks_values(deployment, stage, resources), **_keys(settings), **described
+        )
+        compute = AksCompute(workspace, cluster.name)
+    return Model.deploy(
+        workspace, service_name(deployment, stage), models, inference, configuration, deployment_target=compute
+    )
+
+
+def _aks_values(deployment: DeploymentSettings, stage: Stage, resources: Resources) -> dict[str, Any]:
+    settings = getattr(deployment, f"{stage}_deployment")
+    return {**_given(settings, _AKS_OPTIONS), **_resources(deployment, stage, resources)}
+
+
+def _given(settings: Any, options: tuple[str, ...]) -> dict[str, Any]:
+    values = {name: getattr(settings, name) for name in options}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _keys(settings: Any) -> dict[str, str]:
+    keys = {name: getattr(settings, name) for name in ("primary_key", "secondary_key")}
+    return {name: key.get_secret_value() for name, key in keys.items() if key is not None}
+
+
+def _resources(deployment: DeploymentSettings, stage: Stage, resources: Resources) -> dict[str, float]:
+    settings = getattr(deployment, f"{stage}_deployment")
+    return {"cpu_cores": settings.cpu_cores or resources.cpu, "memory_gb": settings.memory_gb or resources.memory_gb}
+
+
+def wait_until_healthy(service: Webservice, minutes: float) -> None:
+    """Wait for the operation that the SDK has just started on this service.
+
+    Raises:
+        DeploymentError: it failed, or the service is not healthy after it.
+    """
+    report("waiting until healthy")
+    next_step = "Mend what the log below says, usually in the scoring script or its packages."
+    try:
+        with explained(DeploymentError, f"get service '{service.name}' healthy", next_step):
+            service.wait_for_deployment(show_output=False, timeout_sec=minutes * 60)
+            service.update_deployment_state()
+        if service.state != "Healthy":
+            raise DeploymentError(f"Service '{service.name}' is {service.state}.", next_step)
+    except DeploymentError as error:
+        raise DeploymentError(error.message, error.next_step, log_tail=_log_tail(service)) from error
+
+
+def _log_tail(service: Webservice) -> str | None:
+    with explained(DeploymentError, f"read the log of service '{service.name}'", "Look at it in the studio."):
+        text = service.get_logs() or ""
+    return "\n".join(text.splitlines()[-_LOG_LINES:]) or None
+
+
+def endpoint(service: Webservice, stage: Stage, cluster: ReadyCompute | None) -> Endpoint:
+    """A service as a value."""
+    return Endpoint(
+        stage=stage,
+        service=service.name,
+        compute_type="ACI" if cluster is None else "AKS",
+        cluster_purpose=None if cluster is None else cluster.cluster_purpose,
+        state=service.state,
+        scoring_uri=service.scoring_uri,
+        swagger_uri=service.swagger_uri,
+        auth_enabled=bool(service.auth_enabled or getattr(service, "token_auth_enabled", False)),
+        model_ids=tuple(model.id for model in service.models or ()),
+    )
+
+
+def delete_service(target: WorkspaceTarget, name: str) -> None:
+    """Remove a service that has done its work; one that is not there is no mistake.
+
+    Raises:
+        DeploymentError: Azure refuses.
+    """
+    with explained(DeploymentError, f"delete service '{name}'", "Delete it in the Azure ML studio: it costs money."):
+        service = find_service(open_workspace(target), name)
+        if service is not None:
+            service.delete()
+
+
+deploy_task = azure_operation("deployment")(deploy)
+delete_service_task = azure_operation("delete service")(delete_service)

@@ -1,0 +1,79 @@
+"""What every Azure operation has in common: it is a Prefect task that tries again when that can help, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import exponential_backoff
+
+from tasks.errors import ConnectionToAzureError, MlopsError, http_status, is_transient
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.tasks import Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_RETRIES = 3
+_FIRST_DELAY_SECONDS = 2.0
+_JITTER = 0.5
+
+
+def retry_when_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    """Prefect's ``retry_condition_fn``: only after 408, 429, 5xx and broken connections."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, BaseException) and is_transient(error)
+
+
+def azure_operation(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """A Prefect task around one operation on Azure ML.
+
+    Its results are never cached: whatever is got, compared, registered or deployed is asked of Azure each time.
+    """
+
+    def decorate(function: Callable[P, R]) -> Task[P, R]:
+        return task(
+            name=name,
+            task_run_name=name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=_RETRIES,
+            retry_delay_seconds=exponential_backoff(_FIRST_DELAY_SECONDS),
+            retry_jitter_factor=_JITTER,
+            retry_condition_fn=retry_when_transient,
+        )(function)
+
+    return decorate
+
+
+@contextmanager
+def explained(kind: type[MlopsError], what: str, next_step: str) -> Iterator[None]:
+    """Turn the SDK's exceptions into one sentence about ``what``; the original stays the cause.
+
+    Raises:
+        MlopsError: of ``kind``, or ConnectionToAzureError when there was no answer or no admittance.
+    """
+    try:
+        yield
+    except MlopsError:
+        raise
+    except Exception as error:
+        status = http_status(error)
+        reason = " ".join(str(getattr(error, "message", None) or error).split())
+        if status in (401, 403):
+            raise ConnectionToAzureError(
+                f"Azure refused to {what} (HTTP {status}): {reason}",
+                "Check the login (az account show, or AZURE_CREDENTIALS) and that it has the role "
+                "Contributor on the workspace.",
+            ) from error
+        if status is None and is_transient(error):
+            raise ConnectionToAzureError(
+                f"There was no connection to {what}: {reason}",
+                "Check the network; for the emulator, `python -m emulator status`.",
+            ) from error
+        raise kind(f"Could not {what}: {reason}", next_step) from error

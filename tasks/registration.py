@@ -1,0 +1,127 @@
+"""Registration: the run's model becomes a version in the workspace's registry.
+
+Azure: https://learn.microsoft.com/azure/machine-learning/concept-model-management-and-deployment; SDK:
+``Run.register_model``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from settings.deployment import DeploymentSettings
+from settings.workspace import WorkspaceTarget
+from tasks.errors import RegistrationError
+from tasks.operation import azure_operation, explained
+from tasks.values import Comparison, ModelVersion, RegisteredEnvironment, RegisteredModel, Scoring
+from tasks.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from azureml.core import Model
+
+STAGE_TAG = "stage"
+SCORING_FOLDER = "scoring"
+"""Where a run keeps the scoring script that its model was released with."""
+
+_ENTRY_SCRIPT = "scoring_entry_script"
+_ENVIRONMENT = "scoring_environment"
+
+
+def register_model(
+    target: WorkspaceTarget, deployment: DeploymentSettings, comparison: Comparison, scoring: Scoring
+) -> RegisteredModel:
+    """Register the candidate's model, once per run: a version that the run has made already is found again.
+
+    The scoring script is kept with the run, so that the version can be served again later as it is served today.
+
+    Raises:
+        RegistrationError: the run has no such file, or Azure refuses the model.
+    """
+    from azureml.core import Model, Run
+
+    settings, run_id = deployment.model, comparison.candidate.run_id
+    workspace = open_workspace(target)
+    what = f"register the model of run '{run_id}' as '{settings.name}'"
+    with explained(RegistrationError, what, "Check deployment.model in the settings."):
+        made = Model.list(workspace, name=settings.name, run_id=run_id)
+        if made:
+            return _value(made[0])
+        run = Run.get(workspace, run_id)
+        files = run.get_file_names()
+        if not any(name == settings.path or name.startswith(settings.path.rstrip("/") + "/") for name in files):
+            outputs = sorted(name for name in files if name.startswith("outputs/"))
+            raise RegistrationError(
+                f"Run '{run_id}' has no file '{settings.path}'; its outputs are: {', '.join(outputs) or 'none'}.",
+                "Let the training script write the model there (environment variable MODEL_FILE), or correct "
+                "deployment.model.path.",
+            )
+        run.upload_folder(SCORING_FOLDER, scoring.source_directory)
+        model = run.register_model(
+            settings.name,
+            model_path=settings.path,
+            tags={**settings.tags, STAGE_TAG: "candidate"},
+            properties={**settings.properties, **_lineage(comparison, scoring)},
+            model_framework=settings.model_framework,
+            model_framework_version=settings.model_framework_version,
+            description=settings.description,
+        )
+    return _value(model)
+
+
+def _lineage(comparison: Comparison, scoring: Scoring) -> dict[str, str]:
+    production = comparison.production
+    return {
+        **{f"metric_{name}": repr(value) for name, value in comparison.candidate.metrics.items()},
+        "compared_with": f"{production.name}:{production.version}" if production else "none",
+        _ENTRY_SCRIPT: scoring.entry_script,
+        _ENVIRONMENT: f"{scoring.environment.name}:{scoring.environment.version}",
+    }
+
+
+def _value(model: Model) -> RegisteredModel:
+    return RegisteredModel(name=model.name, version=int(model.version), model_id=model.id, run_id=model.run_id)
+
+
+def scoring_of(target: WorkspaceTarget, version: ModelVersion, directory: Path) -> Scoring:
+    """How a version was served when it was released, with its scoring script brought back into ``directory``.
+
+    Raises:
+        RegistrationError: the version does not say so: it was not released by this flow.
+    """
+    from azureml.core import Model, Run
+
+    workspace = open_workspace(target)
+    what = f"bring back the scoring script of model {version.name}:{version.version}"
+    with explained(RegistrationError, what, "Deploy the former version by hand."):
+        properties = Model(workspace, version.name, version=version.version).properties
+        if _ENVIRONMENT not in properties:
+            raise RegistrationError(
+                f"Model {version.name}:{version.version} does not say how it was served.",
+                "Deploy it by hand with the scoring script that belongs to it.",
+            )
+        Run.get(workspace, version.run_id).download_files(prefix=SCORING_FOLDER, output_directory=str(directory))
+    name, _, number = properties[_ENVIRONMENT].rpartition(":")
+    return Scoring(
+        source_directory=str(directory / SCORING_FOLDER),
+        entry_script=properties[_ENTRY_SCRIPT],
+        environment=RegisteredEnvironment(name=name, version=number),
+    )
+
+
+def mark_released(target: WorkspaceTarget, released: RegisteredModel, former: ModelVersion | None) -> None:
+    """Say in the models' tags which one production serves now, and that the former one is archived.
+
+    Raises:
+        RegistrationError: the tags cannot be written.
+    """
+    from azureml.core import Model
+
+    workspace = open_workspace(target)
+    with explained(RegistrationError, f"tag model {released.model_id}", "Set the tag `stage` by hand in the studio."):
+        Model(workspace, id=released.model_id).add_tags({STAGE_TAG: "production"})
+        if former is not None and former.version != released.version:
+            Model(workspace, former.name, version=former.version).add_tags({STAGE_TAG: "archived"})
+
+
+register_model_task = azure_operation("registration")(register_model)
+mark_released_task = azure_operation("mark as production")(mark_released)

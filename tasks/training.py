@@ -1,0 +1,193 @@
+"""Training: submit the script as a run, wait for it, and bring back what it logged.
+
+Azure: https://learn.microsoft.com/azure/machine-learning/how-to-set-up-training-targets; SDK:
+``azureml.core.ScriptRunConfig``.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from settings.experiment import ExperimentSettings
+from settings.workspace import WorkspaceTarget
+from tasks.errors import TrainingError
+from tasks.operation import azure_operation, explained
+from tasks.progress import report
+from tasks.values import ReadyCompute, RegisteredEnvironment, TrainedRun
+from tasks.waiting import poll
+from tasks.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from azureml.core import Run
+
+MODEL_FILE_VARIABLE = "MODEL_FILE"
+"""Where the training script learns the path, below its working directory, that the settings want the model at."""
+
+_FAILED = ("Failed", "Canceled", "NotResponding")
+_FINAL = ("Completed", *_FAILED)
+_LOG_LINES = 20
+
+
+def submit_training(
+    target: WorkspaceTarget,
+    experiment: ExperimentSettings,
+    model_path: str,
+    compute: ReadyCompute,
+    environment: RegisteredEnvironment,
+    run_id: str,
+) -> str:
+    """Submit the training script, unless the run is there already: a retry then finds it instead of training twice.
+
+    Args:
+        model_path: where the script is to write the model, below its working directory.
+        run_id: chosen by the caller, unique in the experiment; a run of that id that failed is not taken for ours, and
+            the next one is called ``<run_id>_2``.
+
+    Returns:
+        the run's id.
+
+    Raises:
+        TrainingError: the script is not there, or Azure refuses the run.
+    """
+    directory = Path(experiment.source_directory)
+    if not (directory / experiment.entry_script).is_file():
+        raise TrainingError(
+            f"The training script {directory / experiment.entry_script} is not there.",
+            "Correct experiment.source_directory and experiment.entry_script in the settings.",
+        )
+    workspace = open_workspace(target)
+    attempt = run_id
+    for number in count(2):
+        found = _find(workspace, attempt)
+        if found is None:
+            break
+        if found.get_status() not in _FAILED:
+            report("found, submitted before")
+            return attempt
+        attempt = f"{run_id}_{number}"
+    from azureml.core import Environment, Experiment, ScriptRunConfig
+
+    with explained(TrainingError, f"submit training run '{run_id}'", "Check experiment.* in the settings."):
+        named = Environment.get(workspace, environment.name, environment.version)
+        configuration = ScriptRunConfig(
+            source_directory=str(directory),
+            script=experiment.entry_script,
+            arguments=arguments(experiment),
+            compute_target=compute.name,
+            environment=named,
+            max_run_duration_seconds=experiment.max_run_duration_seconds,
+        )
+        configuration.run_config.environment_variables = {
+            MODEL_FILE_VARIABLE: model_path,
+            **experiment.environment_variables,
+        }
+        Experiment(workspace, experiment.name).submit(configuration, tags=dict(experiment.run_tags), run_id=attempt)
+    return attempt
+
+
+def arguments(experiment: ExperimentSettings) -> list[str | int | float]:
+    """The script's command line: ``{"--alpha": 0.5, "--fast": null}`` is ``--alpha 0.5 --fast``."""
+    line: list[str | int | float] = []
+    for name, value in experiment.script_parameters.items():
+        line.append(name)
+        if value is not None:
+            line.append(str(value).lower() if isinstance(value, bool) else value)
+    return line
+
+
+def wait_for_training(
+    target: WorkspaceTarget,
+    experiment: ExperimentSettings,
+    compute: ReadyCompute,
+    environment: RegisteredEnvironment,
+    run_id: str,
+    minutes: float,
+) -> TrainedRun:
+    """Wait until the run has ended and bring back its metrics.
+
+    Raises:
+        TrainingError: the run failed or was cancelled; carries the end of its log.
+        OperationTimeout: it did not end in time; the run is cancelled.
+    """
+    workspace = open_workspace(target)
+    run = _find(workspace, run_id)
+    if run is None:
+        raise TrainingError(f"There is no training run '{run_id}'.", "Start the flow again.")
+    try:
+        with explained(TrainingError, f"watch training run '{run_id}'", "Look at it in the Azure ML studio."):
+            status = poll(run.get_status, _FINAL.__contains__, what=f"training run '{run_id}'", minutes=minutes)
+    except TrainingError:
+        raise
+    except BaseException:
+        # Ctrl-C, a deadline or a cancelled flow: nobody waits for this run any more, and it costs money.
+        run.cancel()
+        raise
+    if status != "Completed":
+        raise TrainingError(
+            f"Training run '{run_id}' ended as {status}{_reason(run)}.",
+            f"Look at its log below, or at {run.get_portal_url()}.",
+            log_tail=_log_tail(run),
+        )
+    with explained(TrainingError, f"read the metrics of training run '{run_id}'", "Start the flow again."):
+        metrics = read_metrics(run)
+    return TrainedRun(
+        experiment=experiment.name,
+        run_id=run_id,
+        metrics=metrics,
+        portal_url=run.get_portal_url(),
+        environment_name=environment.name,
+        environment_version=environment.version,
+        compute_target=compute.name,
+    )
+
+
+def read_metrics(run: Run) -> dict[str, float]:
+    """The run's numbers by name; of a metric that was logged several times, the last. Tables and texts are left out."""
+    metrics: dict[str, float] = {}
+    for name, logged in run.get_metrics().items():
+        value = logged[-1] if isinstance(logged, list) and logged else logged
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            metrics[name] = float(value)
+        elif isinstance(value, str) and value.lower() in ("nan", "inf", "-inf", "infinity", "-infinity"):
+            metrics[name] = math.nan if value.lower() == "nan" else float(value)
+    return metrics
+
+
+def _find(workspace: Any, run_id: str) -> Run | None:
+    from azureml._restclient.exceptions import ServiceException
+    from azureml.core import Run
+
+    with explained(TrainingError, f"look for training run '{run_id}'", "Start the flow again."):
+        try:
+            return Run.get(workspace, run_id)
+        except ServiceException as error:
+            if error.status_code == 404:
+                return None
+            raise
+
+
+def _reason(run: Run) -> str:
+    error = (run.get_details().get("error") or {}).get("error") or {}
+    first = str(error.get("message") or "").strip().splitlines()
+    return f": {first[0]}" if first else ""
+
+
+def _log_tail(run: Run) -> str | None:
+    """The end of the log that says most: the image build's when the script was never started, else the script's."""
+    import requests
+
+    files = run.get_details().get("logFiles") or {}
+    for name in sorted(files, reverse=True):
+        if "driver_log" in name or "std_log" in name or "image_build" in name:
+            answer = requests.get(files[name], timeout=30)
+            lines = answer.text.splitlines() if answer.ok else []
+            if lines:
+                return "\n".join(lines[-_LOG_LINES:])
+    return None
+
+
+submit_training_task = azure_operation("submit training")(submit_training)
+wait_for_training_task = azure_operation("training")(wait_for_training)
