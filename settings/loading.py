@@ -23,7 +23,7 @@ SETTINGS_FILE = Path(__file__).with_name("settings.json")
 
 _DEEPEST = 100
 _REFERENCE = re.compile(r"\$(?P<escaped>\$\{)|\$\{(?P<name>[^}]*)\}")
-_NAMES_A_SECRET = re.compile(r"passw|passphrase|pwd|secret|credential|token$|key$", re.IGNORECASE)
+_NAMES_A_SECRET = re.compile(r"passw|passphrase|pwd|secret|credential|(token|key)s?$", re.IGNORECASE)
 
 
 class Settings(Section):
@@ -185,17 +185,22 @@ def _problem(detail: ErrorDetails, tree: dict[str, Any]) -> Problem:
         value = value.get(step) if isinstance(value, dict) else value[step]
     wrong = at[-1] if detail["type"] == UNKNOWN_OPTION else value
     near = difflib.get_close_matches(wrong, context["choices"], n=1) if isinstance(wrong, str) else []
-    return Problem(json_path(at), _shown(value, at), context["rule"], near[0] if near else None)
+    suggestion = near[0] if near else None
+    shown = _shown(value, (*at, suggestion or ""), context["rule"])
+    return Problem(json_path(at), shown, context["rule"], suggestion)
 
 
-def _shown(value: Any, at: Location) -> str | None:
+def _shown(value: Any, names: Location, rule: str) -> str | None:
+    """`value` for a message: without secrets, and without whatever objects, lists or misplaced text may hold."""
     if value is None:
         return None
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
         return "a list"
-    if any(isinstance(step, str) and _NAMES_A_SECRET.search(step) for step in at):
+    if isinstance(value, str) and rule in ("must be an object", "must be a list"):
+        return "text"
+    if any(isinstance(name, str) and _NAMES_A_SECRET.search(name) for name in names):
         return HIDDEN
     return json.dumps(value)
 

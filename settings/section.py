@@ -248,7 +248,7 @@ def _text_or_object(value: object) -> object:
 
 Text = Annotated[str, Field(min_length=1)]
 Scalar = Annotated[str | int | float | bool, BeforeValidator(_scalar)]
-TextOrObject = Annotated[str | dict[str, Scalar | None], BeforeValidator(_text_or_object)]
+TextOrObject = Annotated[str | dict[str, Any], BeforeValidator(_text_or_object)]
 # Existing settings files write some numbers as text.
 Count = Annotated[
     int,

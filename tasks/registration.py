@@ -123,5 +123,6 @@ def mark_released(target: WorkspaceTarget, released: RegisteredModel, former: Mo
             Model(workspace, former.name, version=former.version).add_tags({STAGE_TAG: "archived"})
 
 
+scoring_of_task = azure_operation("find former scoring script")(scoring_of)
 register_model_task = azure_operation("registration")(register_model)
 mark_released_task = azure_operation("mark as production")(mark_released)

@@ -56,9 +56,7 @@ class ArtifactsService(Service):
         return sorted(file.relative_to(root).as_posix() for file in found)
 
     def download_url(self, workspace: Workspace, origin: str, container: str, path: str) -> str:
-        return self.emulator.storage.download_url(
-            self._storage_container(workspace), f"{origin}/{container}/{path}"
-        )
+        return self.emulator.storage.download_url(self._storage_container(workspace), f"{origin}/{container}/{path}")
 
     def upload_url(self, workspace: Workspace, origin: str, container: str, path: str) -> str:
         return self.emulator.storage.upload_url(self._storage_container(workspace), f"{origin}/{container}/{path}")
@@ -120,9 +118,7 @@ class ArtifactsService(Service):
     async def prefix(self, request: Request) -> web.Response:
         workspace, origin, container = self._names(request)
         value = [
-            content_information_payload(
-                origin, container, path, self.download_url(workspace, origin, container, path)
-            )
+            content_information_payload(origin, container, path, self.download_url(workspace, origin, container, path))
             for path in self.list(workspace, origin, container, request.params.get("path", ""))
         ]
         return answer({"value": value, "continuationToken": None})

@@ -14,6 +14,7 @@ from emulator.state import Record, State, utc_now
 NO_SNAPSHOT = "00000000-0000-0000-0000-000000000000"
 """What a workspace without a snapshot names as its latest, and what the SDK then names as the parent of its first."""
 
+_ROOT = PurePosixPath()
 _EMPTY_TREE: Record = {"name": "", "type": "Directory", "hash": "", "timestamp": "", "children": {}}
 
 
@@ -35,7 +36,7 @@ class Snapshot(BaseModel):
     properties: dict[str, str | None] = {}
 
 
-def tree_paths(node: Record, parent: PurePosixPath = PurePosixPath()) -> Iterator[tuple[PurePosixPath, bool]]:
+def tree_paths(node: Record, parent: PurePosixPath = _ROOT) -> Iterator[tuple[PurePosixPath, bool]]:
     """(path, is a file) of everything below the root of a Merkle tree, directories before what is in them."""
     for name, child in (node.get("children") or {}).items():
         path = parent / name

@@ -21,6 +21,14 @@ from emulator.state import Record, write_atomically
 _TAIL_LINES = 40
 _GRACE_SECONDS = 2.0
 _BUILT = "built.json"  # written last: without it, a directory is what an interrupted build has left
+# CondaDependencies.create() writes both into every definition. It is PyPI under its old name: the registry that uv uses
+# anyway, or one that a machine with a mirror of its own does not reach.
+_SDK_BOILERPLATE = frozenset(
+    {
+        "--find-links https://pypi.python.org/simple/index.html",
+        "--extra-index-url https://pypi.python.org/simple",
+    }
+)
 _UNREACHABLE = ("error sending request", "client error (Connect)", "dns error", "tcp connect error")
 # Of the emulator's own virtual environment, which uv would otherwise take for the one to install into.
 _NOT_INHERITED = frozenset({"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX"})
@@ -87,7 +95,7 @@ def recipe_of(definition: Record) -> Recipe:
         python, requirements = split(conda.get("dependencies") or [])
     except CondaSpecificationError as error:
         raise EnvironmentBuildError(f"Environment '{name}' cannot be built: {error}") from error
-    return Recipe(python, requirements)
+    return Recipe(python, tuple(line for line in requirements if line not in _SDK_BOILERPLATE))
 
 
 class EnvironmentBuilder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aiohttp import web
 
 from emulator.environments.builder import EnvironmentBuilder
@@ -10,11 +12,18 @@ from emulator.errors import not_found
 from emulator.routing import Request, Route, answer
 from emulator.service import Service
 
+if TYPE_CHECKING:
+    from emulator.server import Emulator
+
 _ENVIRONMENTS = "/environment/v1.0/{WS}/environments"
 
 
 class EnvironmentsService(Service):
     """What ``Environment.register``, ``get`` and ``list`` ask; ``builder`` makes them real."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        super().__init__(emulator)
+        self.builder = EnvironmentBuilder(self.state.folder("environments"))
 
     @property
     def store(self) -> EnvironmentsStore:
@@ -30,9 +39,6 @@ class EnvironmentsService(Service):
             Route("GET", environment + "/versions/{version}", self.get_environment),
             Route("PUT", environment + "/versions/{version}", self.register),
         ]
-
-    async def start(self) -> None:
-        self.builder = EnvironmentBuilder(self.state.folder("environments"))
 
     async def stop(self) -> None:
         await self.builder.stop()

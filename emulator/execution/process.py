@@ -66,7 +66,6 @@ class RunContext:
             "AZUREML_RUN_TOKEN": self.token,
             "AZUREML_RUN_TOKEN_EXPIRY": str(self.token_expiry),
             "AZUREML_SERVICE_ENDPOINT": self.service_endpoint,
-            "AZUREML_RUN_CONFIGURATION": "azureml-setup/mutated_run_configuration.json",
             "AZUREML_OUTPUT_DIRECTORY": "outputs",
             "AZUREML_LOG_DIRECTORY": "logs",
         }
@@ -106,9 +105,6 @@ def command_line(configuration: RunConfiguration, interpreter: Path) -> list[str
 
 def failure_sentence(configuration: RunConfiguration, run_id: str, exit_code: int, log_tail: str) -> str:
     """What ``run.get_details()["error"]`` says of a process that did not end with 0."""
-    if exit_code < 0:
-        end = f"was ended by {signal.Signals(-exit_code).name}"
-    else:
-        end = f"ended with exit code {exit_code}"
+    end = f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit code {exit_code}"
     log = f"Its log ends with:\n{log_tail}" if log_tail else "Its log is empty."
     return f"AzureMLCompute job failed. {configuration.title} of run '{run_id}' {end}. {log}"

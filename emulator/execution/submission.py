@@ -13,7 +13,7 @@ from emulator.state import Record
 
 
 class RunConfiguration(BaseModel):
-    """``azureml.core.RunConfiguration`` as far as it is executed; ``max_run_duration_seconds`` of ``None`` is endless."""
+    """``azureml.core.RunConfiguration`` as far as it is executed. ``max_run_duration_seconds``: ``None`` is endless."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
 

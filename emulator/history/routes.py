@@ -173,8 +173,7 @@ class HistoryService(Service):
         elif kind == "Error":
             self.store.put_run(request.workspace, run.model_copy(update={"error": data.get("ErrorResponse")}))
         elif kind == "Warning":
-            warning = {"source": data.get("Source"), "message": data.get("Message")}
-            self.store.put_run(request.workspace, run.model_copy(update={"warnings": [*run.warnings, warning]}))
+            self.store.warn(request.workspace, run_id, data.get("Source") or "", data.get("Message") or "")
         elif kind not in _EVENTS_WITHOUT_EFFECT:
             raise bad_request(f"'{event.get('name')}' is not an event of a run.")
 

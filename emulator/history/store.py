@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
@@ -23,6 +24,7 @@ _STATUSES = TERMINAL_STATUSES | {
     "Finalizing",
     "CancelRequested",
 }
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,255}")
 # What a PATCH may set as it is. Status, tags and properties have rules of their own.
 _PATCHED_AS_THEY_ARE = (
     "name",
@@ -157,7 +159,7 @@ class HistoryStore:
         self._definitions = state.collection("run_definitions")
 
     def experiments(self, workspace: Workspace) -> list[Experiment]:
-        return [Experiment.model_validate(record) for record in self._experiments.list(workspace.id)]
+        return [Experiment.model_validate(record) for record in self._experiments.all(workspace.id)]
 
     def experiment(self, workspace: Workspace, name: str) -> Experiment:
         """The experiment of that name.
@@ -193,7 +195,7 @@ class HistoryStore:
 
     def runs(self, workspace: Workspace, experiment: Experiment | None = None) -> list[Run]:
         """All runs of the workspace, or of one experiment, oldest first."""
-        found = (Run.model_validate(record) for record in self._runs.list(workspace.id))
+        found = (Run.model_validate(record) for record in self._runs.all(workspace.id))
         return [run for run in found if experiment is None or run.experiment_id == experiment.experiment_id]
 
     def find_run(self, workspace: Workspace, run_id: str) -> Run | None:
@@ -237,6 +239,8 @@ class HistoryStore:
     def _new_run(
         self, workspace: Workspace, experiment: Experiment, run_id: str, patch: Record, created_by: Record, now: str
     ) -> Run:
+        if not _RUN_ID.fullmatch(run_id):
+            raise bad_request(f"'{run_id}' is not an id of a run: letters, digits, '-', '_' and '.', at most 256.")
         parent_id = patch.get("parentRunId")
         root_id = self.run(workspace, parent_id).root_run_id if parent_id else run_id
         return Run(
@@ -257,6 +261,12 @@ class HistoryStore:
         if error is not None and not run.is_terminal:
             run = run.model_copy(update={"error": error})
         return self.put_run(workspace, moved(run, status, utc_now()))
+
+    def warn(self, workspace: Workspace, run_id: str, source: str, message: str) -> Run:
+        """Add to what ``run.get_details()["warnings"]`` shows."""
+        run = self.run(workspace, run_id)
+        warnings = [*run.warnings, {"source": source, "message": message}]
+        return self.put_run(workspace, run.model_copy(update={"warnings": warnings}))
 
     def definition(self, workspace: Workspace, run_id: str) -> Record | None:
         """The run configuration with which a run was submitted; ``None`` for an interactive run."""

@@ -52,7 +52,9 @@ def extended(metric: Metric, posted: Metric) -> Metric:
         MetricConflictError: the values are of another kind, for example a table after a number, or text after one.
     """
     if metric.kind != posted.kind:
-        raise MetricConflictError(f"Metric '{metric.name}' was logged as {metric.kind} and cannot be {posted.kind} now.")
+        raise MetricConflictError(
+            f"Metric '{metric.name}' was logged as {metric.kind} and cannot be {posted.kind} now."
+        )
     columns = dict(metric.columns)
     for column, new in posted.columns.items():
         columns[column] = _column_type(metric.name, column, columns.get(column, new), new)
@@ -79,7 +81,7 @@ class MetricsStore:
     def metrics(self, workspace: Workspace, run_id: str) -> dict[str, Metric]:
         """By name, in the order in which they were first logged."""
         found: dict[str, Metric] = {}
-        for batch in self._batches.list(self._scope(workspace, run_id)):
+        for batch in self._batches.all(self._scope(workspace, run_id)):
             for record in batch["metrics"]:
                 metric = Metric.model_validate(record)
                 found[metric.name] = extended(found[metric.name], metric) if metric.name in found else metric

@@ -27,7 +27,9 @@ def artifact_file(artifacts: ArtifactsService, workspace: Workspace, url: str) -
         ServiceError: 400 when the address is of another kind, 404 when there is no such file.
     """
     if not url.startswith(_ARTIFACT_URL):
-        raise bad_request(f"'{url}' is not the address of an artifact ({_ARTIFACT_URL}…), which is all that is emulated.")
+        raise bad_request(
+            f"'{url}' is not the address of an artifact ({_ARTIFACT_URL}…), which is all that is emulated."
+        )
     path = artifacts.path(workspace, *_split(url.removeprefix(_ARTIFACT_URL)))
     if not path.is_file():
         raise ServiceError(404, "ResourceNotFound", f"Artifact '{url}' was not found in workspace '{workspace.name}'.")
@@ -44,8 +46,8 @@ def asset_files(artifacts: ArtifactsService, workspace: Workspace, asset: Asset)
         artifact_id = artifact.get("prefix") or artifact.get("id") or ""
         origin, container, prefix = _split(artifact_id)
         root = PurePosixPath(prefix).parent
-        for path, file in artifacts.files(workspace, origin, container, prefix).items():
-            found[str(PurePosixPath(path).relative_to(root))] = file
+        for path in artifacts.list(workspace, origin, container, prefix):
+            found[str(PurePosixPath(path).relative_to(root))] = artifacts.path(workspace, origin, container, path)
     return found
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
 
-from emulator.errors import bad_request
+from emulator.errors import ServiceError, bad_request
 from emulator.management.store import Workspace
 from emulator.models.files import asset_files
 from emulator.models.payloads import asset_payload, model_payload
-from emulator.models.store import Model, ModelInUse, ModelStore, select
+from emulator.models.store import Model, ModelStore, select
 from emulator.routing import Request, Route, answer
 from emulator.service import Service
 
@@ -72,7 +73,7 @@ class ModelsService(Service):
             found = found[ids.index(last) + 1 :]
         size = int(request.query.get("count") or _PAGE)
         page = found[:size]
-        payload = {"value": [model_payload(model) for model in page]}
+        payload: dict[str, Any] = {"value": [model_payload(model) for model in page]}
         if len(found) > size:
             query = urlencode({**request.query, "$skipToken": page[-1].id})
             payload["nextLink"] = f"{self.emulator.url}{request.http.path}?{query}"
@@ -89,6 +90,11 @@ class ModelsService(Service):
         model_id = request.params["model"]
         model = self.store.model(request.workspace.id, model_id)
         if services := self.emulator.services.names_using(request.workspace, model.id):
-            raise ModelInUse(model_id, services)
+            raise ServiceError(
+                412,
+                "DeletionRequired",
+                f"Model '{model_id}' cannot be deleted: web service {', '.join(services)} uses it. Delete or update the "
+                "service first.",
+            )
         self.store.delete(request.workspace.id, model_id)
         return answer({})

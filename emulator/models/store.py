@@ -79,21 +79,6 @@ class Model(_Kept):
         return self.url.removeprefix(_ASSET_URL)
 
 
-class ModelInUse(ServiceError):
-    """A model that a web service serves cannot be deleted. The SDK prints nothing of an answer but its details."""
-
-    def __init__(self, model_id: str, services: list[str]) -> None:
-        super().__init__(
-            412,
-            "DeletionRequired",
-            f"Model '{model_id}' cannot be deleted: it is used by web service {', '.join(services)}. "
-            "Delete or update the service first.",
-        )
-
-    def payload(self) -> dict[str, Any]:
-        return {**super().payload(), "details": [{"code": self.code, "message": self.message}]}
-
-
 def has(values: Mapping[str, str], wanted: str | None) -> bool:
     """Whether ``values`` meet a filter ``key=value,key2`` (a key alone asks only that it is there)."""
     for part in filter(None, (wanted or "").split(",")):
@@ -157,7 +142,7 @@ class ModelStore:
         return asset
 
     def assets(self, workspace_id: str) -> list[Asset]:
-        return [Asset.model_validate(record) for record in self._assets.list(workspace_id)]
+        return [Asset.model_validate(record) for record in self._assets.all(workspace_id)]
 
     def asset(self, workspace_id: str, asset_id: str) -> Asset:
         """
@@ -177,7 +162,9 @@ class ModelStore:
         """
         name, url = body.get("name"), str(body.get("url"))
         if not name or not url.startswith(_ASSET_URL):
-            raise bad_request(f"A model needs a name and the url of an asset ({_ASSET_URL}…), not '{name}' and '{url}'.")
+            raise bad_request(
+                f"A model needs a name and the url of an asset ({_ASSET_URL}…), not '{name}' and '{url}'."
+            )
         self.asset(workspace_id, url.removeprefix(_ASSET_URL))
         now = utc_now()
         model = Model.model_validate(
@@ -194,7 +181,7 @@ class ModelStore:
 
     def models(self, workspace_id: str) -> list[Model]:
         """All models, oldest first."""
-        return [Model.model_validate(record) for record in self._models.list(workspace_id)]
+        return [Model.model_validate(record) for record in self._models.all(workspace_id)]
 
     def model(self, workspace_id: str, model_id: str) -> Model:
         """

@@ -34,7 +34,7 @@ class Access:
         if scheme.lower() != "bearer" or not credential:
             return False
         if self.keys is not None:
-            return any([hmac.compare_digest(credential.encode(), key.encode()) for key in self.keys])
+            return any(hmac.compare_digest(credential.encode(), key.encode()) for key in self.keys)
         try:
             jwt.decode(
                 credential,

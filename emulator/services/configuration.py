@@ -1,4 +1,4 @@
-"""What a web service is configured to be: the SDK drops keys and sends null for "default", every default is filled here.
+"""What a web service is configured to be. The SDK drops keys and sends null for "default": defaults are filled here.
 
 The defaults are those of ``AciWebservice.deploy_configuration`` and ``AksWebservice.deploy_configuration``.
 """
@@ -141,7 +141,7 @@ def _complete_aks(body: Configuration, before: Configuration | None) -> Configur
     if scaler["autoscaleEnabled"]:
         if replicas is not None and (before is None or replicas != before["numReplicas"]):
             raise bad_request(
-                "numReplicas cannot be set while autoscaling is enabled: pass autoscale_enabled=False with num_replicas."
+                "numReplicas cannot be set while autoscaling is on: pass autoscale_enabled=False with num_replicas."
             )
         configuration["numReplicas"] = None
         if scaler["minReplicas"] > scaler["maxReplicas"]:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emulator.environments.builder import EnvironmentBuildError
-from emulator.errors import ServiceError
 from emulator.management.store import Workspace
 from emulator.models.files import artifact_file, place_model
 from emulator.models.store import Model
-from emulator.services.store import DeploymentFailed
+from emulator.services.store import DeploymentError
 
 if TYPE_CHECKING:
     from emulator.server import Emulator
@@ -79,7 +78,7 @@ def resolve_image(
 
 
 def model_directory(models: list[Model]) -> str:
-    """AZUREML_MODEL_DIR below AML_APP_ROOT: the version's own directory for one model, the parent of all for several."""
+    """AZUREML_MODEL_DIR below AML_APP_ROOT: for one model its version's directory, for several the parent of all."""
     if len(models) == 1:
         return f"azureml-models/{models[0].name}/{models[0].version}"
     return "azureml-models"
@@ -117,7 +116,7 @@ def container_environment(image: ContainerImage, root: Path, python: Path) -> di
 async def _check_server(python: Path) -> None:
     process = await asyncio.create_subprocess_exec(str(python), "-c", _FIND_SERVER, stdin=asyncio.subprocess.DEVNULL)
     if await process.wait() != 0:
-        raise DeploymentFailed(
+        raise DeploymentError(
             "DeployService",
             "InferenceServerMissing",
             "The environment has no inference server, so that nothing can be served: add azureml-defaults or "
@@ -146,21 +145,21 @@ async def build_container(
         reuse: take the files as they lie there from an earlier time.
 
     Raises:
-        DeploymentFailed: a package cannot be installed, the server is missing, or an archive cannot be read.
+        DeploymentError: a package cannot be installed, the server is missing, or an archive cannot be read.
     """
     root = directory / "azureml-app"
     progress("Building the environment")
     try:
         python = await emulator.environments.builder.ensure(image.request["environment"], build_log)
     except EnvironmentBuildError as error:
-        raise DeploymentFailed("BuildEnvironment", "EnvironmentBuildFailed", error.message, error.log_tail) from error
+        raise DeploymentError("BuildEnvironment", "EnvironmentBuildFailed", error.message, error.log_tail) from error
     await _check_server(python)
     if not (reuse and root.is_dir()):
         progress("Placing models and entry script")
         try:
             await asyncio.to_thread(lay_out, image, root)
         except (OSError, tarfile.TarError) as error:
-            raise DeploymentFailed(
+            raise DeploymentError(
                 "DeployService", "ContainerFailed", f"The container's files cannot be laid out: {error}.", ""
             ) from error
     return ScoringContainer(python, root, container_environment(image, root, python))

@@ -7,11 +7,9 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import aiohttp
-
 from emulator.services.container import ScoringContainer
 from emulator.services.replica import Replica
-from emulator.services.store import DeploymentFailed
+from emulator.services.store import DeploymentError
 
 log = logging.getLogger("emulator.services")
 
@@ -32,7 +30,6 @@ class Deployment:
         container: what each of them serves.
         logs: the directory of their logs, one file each.
         start_seconds: how long a replica may take to be ready.
-        client: for health probes.
         changed: is called whenever a replica has become ready or has ended.
     """
 
@@ -41,13 +38,11 @@ class Deployment:
         container: ScoringContainer,
         logs: Path,
         start_seconds: float,
-        client: aiohttp.ClientSession,
         changed: Callable[[], None],
     ) -> None:
         self._container = container
         self._logs = logs
         self._start_seconds = start_seconds
-        self._client = client
         self._changed = changed
         self._replicas: dict[Replica, asyncio.Task[None]] = {}
         self._numbers = 0
@@ -56,10 +51,6 @@ class Deployment:
     @property
     def ready(self) -> bool:
         return any(replica.ready for replica in self._replicas)
-
-    @property
-    def size(self) -> int:
-        return len(self._replicas)
 
     def pick(self) -> Replica | None:
         """The replica whose turn it is, of those that are ready."""
@@ -73,14 +64,14 @@ class Deployment:
         """Bring replicas up, or drain and stop some, until there are ``count``.
 
         Raises:
-            DeploymentFailed: one of the new ones does not get ready; then none of them is kept.
+            DeploymentError: one of the new ones does not get ready; then none of them is kept.
         """
         surplus = list(self._replicas)[count:]
         await asyncio.gather(*(self._retire(replica) for replica in surplus))
         fresh = []
         for _ in range(count - len(self._replicas)):
             self._numbers += 1
-            fresh.append(Replica(self._container, self._logs / f"replica-{self._numbers}.log", self._client))
+            fresh.append(Replica(self._container, self._logs / f"replica-{self._numbers}.log"))
         starts = [asyncio.ensure_future(replica.start(self._start_seconds)) for replica in fresh]
         try:
             await asyncio.gather(*starts)
@@ -108,14 +99,16 @@ class Deployment:
                 started = loop.time()
                 try:
                     await replica.start(self._start_seconds)
-                except DeploymentFailed as failure:
+                except DeploymentError as failure:
                     log.warning("%s: %s", replica.log, failure.message)
             self._changed()
 
     async def _retire(self, replica: Replica) -> None:
         self._replicas.pop(replica).cancel()
-        await replica.drain(_DRAIN_SECONDS)
-        await replica.stop()
+        try:
+            await replica.drain(_DRAIN_SECONDS)
+        finally:  # also when the emulator stops meanwhile
+            await replica.stop()
 
     async def drain(self) -> None:
         """Let every request on its way be answered, then stop."""

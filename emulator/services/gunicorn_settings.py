@@ -1,6 +1,6 @@
 """gunicorn's settings for a replica, read by gunicorn in the scoring environment.
 
-A file and not flags: gunicorn ignores settings here that its version does not know, and stops at flags it does not know.
+A file and not flags: gunicorn ignores settings here that its version does not know, and stops at such flags.
 """
 
 workers = 1  # a replica is one process, as an Azure ML container is by default

@@ -12,25 +12,25 @@ import aiohttp
 
 from emulator.child_processes import spawn, tail, terminate
 from emulator.services.container import ScoringContainer
-from emulator.services.store import DeploymentFailed
+from emulator.services.store import DeploymentError
 
 _SETTINGS = Path(__file__).with_name("gunicorn_settings.py")
 _APPLICATION = "azureml_inference_server_http.server.entry:app"
 _PROBE_PAUSE_SECONDS = 0.2
 _STOP_SECONDS = 10.0
-_LOG_LINES = 60
+_LOG_LINES = 40
 
 
 class Replica:
     """A process that serves one container. It can be started again after it has ended."""
 
-    def __init__(self, container: ScoringContainer, log: Path, client: aiohttp.ClientSession) -> None:
+    def __init__(self, container: ScoringContainer, log: Path) -> None:
         self.container = container
         self.log = log
         self.url = ""
         self.ready = False
         self.in_flight = 0
-        self._client = client
+        self._client: aiohttp.ClientSession | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -42,6 +42,17 @@ class Replica:
             raise LookupError("the replica has no process")
         return self._process.pid
 
+    @property
+    def client(self) -> aiohttp.ClientSession:
+        """Its connections. Idle ones are given up sooner than gunicorn does, and all of them before it is stopped:
+        gunicorn would go on for seconds to wait for a request on them."""
+        if self._client is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15)
+            self._client = aiohttp.ClientSession(
+                connector=connector, timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
+            )
+        return self._client
+
     async def start(self, seconds: float) -> None:
         """Start the process and return when it answers its health probe.
 
@@ -52,7 +63,7 @@ class Replica:
             seconds: how long it may take.
 
         Raises:
-            DeploymentFailed: it ended (the entry script failed) or was not healthy in time; it is stopped then.
+            DeploymentError: it ended (the entry script failed) or was not healthy in time; it is stopped then.
         """
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -80,31 +91,31 @@ class Replica:
             for task in (ended, healthy):
                 task.cancel()
             if not self.ready:
-                await terminate(self._process, _STOP_SECONDS)
+                await self.stop()
 
     async def _probe_until_healthy(self) -> None:
         while True:
             try:
-                async with self._client.get(f"{self.url}/") as response:
+                async with self.client.get(f"{self.url}/") as response:
                     if response.status == 200:
                         return
             except aiohttp.ClientError:  # it is still starting, or has ended: start() watches the process
                 pass
             await asyncio.sleep(_PROBE_PAUSE_SECONDS)
 
-    def _failure(self, exit_code: int | None, seconds: float) -> DeploymentFailed:
+    def _failure(self, exit_code: int | None, seconds: float) -> DeploymentError:
         log_tail = tail(self.log, _LOG_LINES)
         if exit_code is not None:
             message = (
                 f"The container ended with exit code {exit_code} before it was ready. Most often the entry script "
                 "failed while it was imported or in init(): its log ends with the error."
             )
-            return DeploymentFailed("DeployService", "CrashLoopBackOff", message, log_tail)
+            return DeploymentError("DeployService", "CrashLoopBackOff", message, log_tail)
         message = (
             f"The container did not answer its health probe within {seconds:g} seconds: look for what init() waits for "
             "in its log, or give it longer (initial_delay_seconds of an AKS deployment configuration)."
         )
-        return DeploymentFailed("DeployService", "ReadinessProbeFailed", message, log_tail)
+        return DeploymentError("DeployService", "ReadinessProbeFailed", message, log_tail)
 
     async def wait(self) -> int:
         """Wait until the process ends; gives its exit code."""
@@ -135,6 +146,10 @@ class Replica:
             return
 
     async def stop(self) -> None:
+        """Stop the process; requests on their way are broken unless :meth:`drain` has waited for them."""
         self.ready = False
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
         if self._process is not None:
             await terminate(self._process, _STOP_SECONDS)

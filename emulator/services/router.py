@@ -20,7 +20,17 @@ _RETRY_AFTER_SECONDS = 5
 _ATTEMPTS = 3
 # Between two hops only (RFC 9110, 7.6.1), and the service's key, which is nothing to the entry script.
 _NOT_FORWARDED = frozenset(
-    ("authorization", "connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
+    (
+        "authorization",
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
 )
 _NOT_RETURNED = frozenset(("connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"))
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -59,27 +69,20 @@ class Router:
     def __init__(self, state: State) -> None:
         self._state = state
         self._services: dict[tuple[str, str], ServedService] = {}
-        self._client: aiohttp.ClientSession | None = None
-
-    @property
-    def client(self) -> aiohttp.ClientSession:
-        """To the replicas. Idle connections are given up sooner than gunicorn does."""
-        if self._client is None:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15)
-            self._client = aiohttp.ClientSession(
-                connector=connector, timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
-            )
-        return self._client
-
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
 
     def find(self, workspace: str, name: str) -> ServedService | None:
         return self._services.get((workspace.lower(), name))
 
-    def put(self, workspace: str, name: str, service: ServedService) -> None:
-        self._services[(workspace.lower(), name)] = service
+    def all(self) -> list[ServedService]:
+        return list(self._services.values())
+
+    def publish(self, workspace: str, name: str, access: Access, timeout_seconds: float | None) -> ServedService:
+        """Add a service, or change who may score and how long that may take."""
+        served = self.find(workspace, name)
+        if served is None:
+            served = self._services[(workspace.lower(), name)] = ServedService(access, timeout_seconds)
+        served.access, served.timeout_seconds = access, timeout_seconds
+        return served
 
     def remove(self, workspace: str, name: str) -> ServedService | None:
         return self._services.pop((workspace.lower(), name), None)
@@ -116,7 +119,9 @@ class Router:
             return await asyncio.wait_for(self._score(request, name, service, path, body), service.timeout_seconds)
         except asyncio.TimeoutError as error:
             raise ServiceError(
-                504, "ScoringTimeout", f"Web service '{name}' did not answer within {service.timeout_seconds:g} seconds."
+                504,
+                "ScoringTimeout",
+                f"Web service '{name}' did not answer within {service.timeout_seconds:g} seconds.",
             ) from error
 
     async def _score(
@@ -130,7 +135,7 @@ class Router:
                 break
             try:
                 with replica.request():
-                    async with self.client.request(
+                    async with replica.client.request(
                         request.method,
                         replica.url + suffix,
                         data=body or None,
@@ -149,7 +154,9 @@ class Router:
                 ) from error
             returned = [(key, value) for key, value in response.headers.items() if key.lower() not in _NOT_RETURNED]
             return web.Response(status=response.status, body=answer, headers=returned)
-        raise ServiceError(503, "ServiceUnavailable", f"No replica of web service '{name}' is healthy. Try again later.")
+        raise ServiceError(
+            503, "ServiceUnavailable", f"No replica of web service '{name}' is healthy. Try again later."
+        )
 
     async def _replica(self, service: ServedService) -> Replica | None:
         """One that is ready; a request waits a while for replicas that are on their way."""

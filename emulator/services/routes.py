@@ -1,14 +1,272 @@
-"""Services."""
+"""Model management: web services on ACI and AKS, and the operations that the SDK waits for."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from aiohttp import web
+
+from emulator.errors import ServiceError, bad_request
+from emulator.management.store import Workspace
+from emulator.models.json_patch import apply_patch
+from emulator.models.payloads import model_payload
+from emulator.routing import Request, Route, answer
 from emulator.service import Service
+from emulator.services.access import issue_token
+from emulator.services.configuration import Configuration, check_name, complete, model_ids, replica_count
+from emulator.services.container import resolve_image
+from emulator.services.payloads import operation_payload, service_payload
+from emulator.services.rollout import Rollouts, audience, build_log_blob
+from emulator.services.router import Router
+from emulator.services.store import Operation, OperationStore, WebService, WebServiceStore, matches, new_key
+from emulator.state import utc_now
+
+MMS = "/modelmanagement/v1.0/{WS}"
+_LONG_POLL_SECONDS = 25.0
+_LOG_LINES = 5000  # get_logs' own default
 
 
 class ServicesService(Service):
-    """Services."""
+    """Web services (``azureml.core.Webservice``), really served, and the scoring front end before them."""
 
-    def scoring_app(self):  # type: ignore[no-untyped-def]
-        from aiohttp import web
+    def __init__(self, emulator: Any) -> None:
+        super().__init__(emulator)
+        self.router = Router(self.state)
+        self.rollouts = Rollouts(emulator, self.router)
 
-        return web.Application()
+    @property
+    def store(self) -> WebServiceStore:
+        return WebServiceStore(self.state)
+
+    @property
+    def operations(self) -> OperationStore:
+        return OperationStore(self.state)
+
+    def routes(self) -> list[Route]:
+        service = MMS + "/services/{service}"
+        return [
+            Route("POST", MMS + "/services/validate/name/{service}", self.validate_name),
+            Route("POST", MMS + "/services/validate/resource", self.validate_resource),
+            Route("POST", MMS + "/services/validate", self.validate),
+            Route("POST", MMS + "/services", self.create),
+            Route("GET", MMS + "/services", self.list_services),
+            Route("GET", service, self.get_service),
+            Route("PATCH", service, self.patch_service),
+            Route("DELETE", service, self.delete_service),
+            Route("GET", service + "/logs", self.logs),
+            Route("POST", service + "/listkeys", self.list_keys),
+            Route("POST", service + "/regenerateKeys", self.regenerate_key),
+            Route("POST", service + "/token", self.token),
+            Route("GET", MMS + "/operations/{operation}", self.get_operation),
+        ]
+
+    def scoring_app(self) -> web.Application:
+        """What answers on the scoring port."""
+        return self.router.app()
+
+    async def start(self) -> None:
+        """Services that were up come up again in the background: the router lets requests wait for them."""
+        for workspace in self.emulator.management.store.workspaces():
+            for service in self.store.all(workspace.id):
+                self.rollouts.resume(workspace, service)
+
+    async def stop(self) -> None:
+        await self.rollouts.stop()
+
+    def names_using(self, workspace: Workspace, model_id: str) -> list[str]:
+        """The services that serve a model, or are about to."""
+        return [service.name for service in self.store.all(workspace.id) if service.uses(model_id)]
+
+    def scoring_uri(self, workspace: Workspace, name: str) -> str:
+        """Where a service is reached now: the port may be another one after a restart."""
+        return f"{self.emulator.scoring_url}/{workspace.name}/api/v1/service/{name}/score"
+
+    def _payload(self, workspace: Workspace, service: WebService) -> dict[str, Any]:
+        registry = self.emulator.models.store
+        models = [model_payload(registry.model(workspace.id, id_)) for id_ in model_ids(service.configuration)]
+        return service_payload(service, self.scoring_uri(workspace, service.name), models, workspace.name)
+
+    def _service(self, request: Request) -> WebService:
+        return self.store.get(request.workspace.id, request.params["service"])
+
+    def _accepted(self, operation: Operation, request: Request) -> web.Response:
+        location = f"{self.emulator.url}{request.http.path.partition('/services')[0]}/operations/{operation.id}"
+        return answer({}, status=202, headers={"Operation-Location": location})
+
+    def _check_free(self, workspace: Workspace, name: str) -> None:
+        if self.store.find(workspace.id, name) is not None:
+            raise ServiceError(
+                409,
+                "WebserviceAlreadyExists",
+                f"Web service '{name}' exists already in workspace '{workspace.name}': use another name, delete it, or "
+                "deploy with overwrite=True.",
+            )
+
+    def _check(self, workspace: Workspace, name: str, configuration: Configuration) -> None:
+        """Whether what the service is to be can be had here.
+
+        Raises:
+            ServiceError: 400, 404 or 409 with the reason.
+        """
+        check_name(name)
+        for other in self.emulator.management.store.workspaces():
+            if (
+                other.id != workspace.id
+                and other.name.lower() == workspace.name.lower()
+                and self.store.find(other.id, name)
+            ):
+                raise ServiceError(
+                    409,
+                    "WebserviceAlreadyExists",
+                    f"Workspace '{other.name}' of resource group '{other.resource_group}' has a web service '{name}' "
+                    "already, and would be reached under the same address: use another name.",
+                )
+        if configuration["computeType"] == "AKS":
+            compute = self.emulator.management.store.compute(workspace, configuration["computeName"])
+            if compute.compute_type != "AKS":
+                raise bad_request(f"Compute target '{compute.name}' is of type {compute.compute_type}, not AKS.")
+        resolve_image(self.emulator, workspace, name, configuration["environmentImageRequest"])
+
+    async def validate_name(self, request: Request) -> web.Response:
+        """Asked before every deployment without ``overwrite``; the SDK raises the message that is found here."""
+        try:
+            check_name(request.params["service"])
+            self._check_free(request.workspace, request.params["service"])
+        except ServiceError as error:
+            return answer(error.payload())
+        return answer({})
+
+    async def validate_resource(self, _: Request) -> web.Response:
+        """Whether the compute target has room: it always has."""
+        return answer({})
+
+    async def validate(self, request: Request) -> web.Response:
+        """The SDK asks before it creates; updates and deletions are checked when they come."""
+        body = await request.json()
+        created = body.get("createRequest")
+        if created:
+            try:
+                configuration = complete(created, request.workspace.location)
+                self._check(request.workspace, str(body.get("serviceName")), configuration)
+            except ServiceError as error:
+                return answer(error.payload())
+        return answer({})
+
+    async def create(self, request: Request) -> web.Response:
+        body, workspace = await request.json(), request.workspace
+        name = str(body.get("name"))
+        if not body.get("overwrite"):
+            self._check_free(workspace, name)
+        configuration = complete(body, workspace.location)
+        self._check(workspace, name, configuration)
+        if self.store.find(workspace.id, name) is not None:
+            await self.rollouts.cancel(workspace, name)
+        old = self.store.find(workspace.id, name)
+        keys, now = body.get("keys") or {}, utc_now()
+        principal = self.emulator.identity.verify(request.http.headers.get("Authorization"))
+        operation = self.operations.begin(workspace.id, "Service", f"services/{name}")
+        service = WebService(
+            name=name,
+            configuration=old.configuration if old and old.revision is not None else configuration,
+            revision=old.revision if old else None,
+            log_revision=old.log_revision if old else None,
+            next_configuration=configuration,
+            operation=operation.id,
+            primary_key=keys.get("primaryKey") or (old.primary_key if old else new_key()),
+            secondary_key=keys.get("secondaryKey") or (old.secondary_key if old else new_key()),
+            state="Transitioning",
+            created=old.created if old else now,
+            created_by=old.created_by if old else principal.name,
+            updated=now,
+        )
+        self.store.put(workspace.id, service)
+        self.rollouts.begin(workspace, name)
+        return self._accepted(operation, request)
+
+    async def list_services(self, request: Request) -> web.Response:
+        found = [service for service in self.store.all(request.workspace.id) if matches(service, dict(request.query))]
+        return answer({"value": [self._payload(request.workspace, service) for service in found]})
+
+    async def get_service(self, request: Request) -> web.Response:
+        return answer(self._payload(request.workspace, self._service(request)))
+
+    async def patch_service(self, request: Request) -> web.Response:
+        """Tags and the like at once; models, environment and replicas by a roll-out."""
+        workspace, operations = request.workspace, await request.json()
+        service = self._service(request)
+        before = service.desired
+        changed = apply_patch(before, operations)
+        if unknown := changed.keys() - before.keys():
+            raise ServiceError(
+                501, "NotEmulated", f"The emulator does not implement changing {', '.join(sorted(unknown))}."
+            )
+        target = complete(changed, workspace.location, before)
+        self._check(workspace, service.name, target)
+        same = target["environmentImageRequest"] == service.configuration["environmentImageRequest"]
+        at_once = same and service.operation is None and self.rollouts.is_served(workspace, service.name)
+        if at_once and replica_count(target) == replica_count(service.configuration):
+            done = self.store.update(workspace.id, service.name, configuration=target, updated=utc_now())
+            self.rollouts.publish(workspace, done)
+            operation = self.operations.begin(workspace.id, "Service", f"services/{service.name}", "Succeeded")
+            return self._accepted(operation, request)
+        await self.rollouts.cancel(workspace, service.name)
+        operation = self.operations.begin(workspace.id, "Service", f"services/{service.name}")
+        self.store.update(
+            workspace.id,
+            service.name,
+            **({} if service.revision is not None else {"configuration": target}),
+            next_configuration=target,
+            operation=operation.id,
+            state="Transitioning",
+            updated=utc_now(),
+        )
+        self.rollouts.begin(workspace, service.name)
+        return self._accepted(operation, request)
+
+    async def delete_service(self, request: Request) -> web.Response:
+        workspace, name = request.workspace, request.params["service"]
+        if self.store.find(workspace.id, name) is None:
+            return web.Response(status=204)
+        await self.rollouts.remove(workspace, name)
+        return answer({})
+
+    async def logs(self, request: Request) -> web.Response:
+        lines = int(request.query.get("tail") or _LOG_LINES)
+        return answer({"content": self.rollouts.logs(request.workspace, self._service(request), lines)})
+
+    async def list_keys(self, request: Request) -> web.Response:
+        service = self._service(request)
+        return answer({"primaryKey": service.primary_key, "secondaryKey": service.secondary_key})
+
+    async def regenerate_key(self, request: Request) -> web.Response:
+        body, service = await request.json(), self._service(request)
+        field = {"Primary": "primary_key", "Secondary": "secondary_key"}.get(str(body.get("keyType")))
+        if field is None:
+            raise bad_request(f"'{body.get('keyType')}' is not a key: it is Primary or Secondary.")
+        changes = {field: body.get("keyValue") or new_key()}
+        self.rollouts.publish(request.workspace, self.store.update(request.workspace.id, service.name, **changes))
+        operation = self.operations.begin(request.workspace.id, "Service", f"services/{service.name}", "Succeeded")
+        return self._accepted(operation, request)
+
+    async def token(self, request: Request) -> web.Response:
+        service = self._service(request)
+        if not service.configuration.get("aadAuthEnabled"):
+            raise bad_request(f"Web service '{service.name}' has no token authentication: use its keys.")
+        token = issue_token(audience(request.workspace, service.name), self.state.secret("scoring_token_key"))
+        return answer(
+            {
+                "accessToken": token.value,
+                "tokenType": "Bearer",
+                "refreshAfter": token.refresh_after,
+                "expiryOn": token.expires,
+            }
+        )
+
+    async def get_operation(self, request: Request) -> web.Response:
+        """Answered when the operation has ended, or after a while: the SDK sleeps five seconds between two polls."""
+        workspace, operation_id = request.workspace, request.params["operation"]
+        self.operations.get(workspace.id, operation_id)
+        await self.state.wait_for(lambda: self.operations.get(workspace.id, operation_id).final, _LONG_POLL_SECONDS)
+        operation = self.operations.get(workspace.id, operation_id)
+        log_url = self.emulator.storage.download_url(*build_log_blob(operation_id))
+        return answer(operation_payload(operation, log_url, int(request.query.get("offset") or 0)))

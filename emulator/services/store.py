@@ -18,7 +18,7 @@ OperationState = Literal["NotStarted", "Running", "Succeeded", "Failed", "Cancel
 Stage = Literal["BuildEnvironment", "DeployService"]
 
 
-class DeploymentFailed(Exception):
+class DeploymentError(Exception):
     """A service, or a profile's replica, cannot be brought up.
 
     Args:
@@ -138,7 +138,7 @@ class OperationStore:
         self._operations.update(workspace_id, operation_id, stage=stage, progress=[*lines, f"{stamp}|{progress}"])
 
     def end(
-        self, workspace_id: str, operation_id: str, state: OperationState, failure: DeploymentFailed | None = None
+        self, workspace_id: str, operation_id: str, state: OperationState, failure: DeploymentError | None = None
     ) -> None:
         changes: dict[str, Any] = {"state": state, "ended": utc_now()}
         if failure is not None:
@@ -177,8 +177,8 @@ class WebServiceStore:
     def delete(self, workspace_id: str, name: str) -> None:
         self._services.delete(workspace_id, name)
 
-    def list(self, workspace_id: str) -> list[WebService]:
-        return [WebService.model_validate(record) for record in self._services.list(workspace_id)]
+    def all(self, workspace_id: str) -> list[WebService]:
+        return [WebService.model_validate(record) for record in self._services.all(workspace_id)]
 
 
 def matches(service: WebService, query: dict[str, str]) -> bool:

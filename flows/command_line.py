@@ -1,0 +1,76 @@
+"""``python -m flows.main``: the flow from a terminal, with the emulator and the Prefect server that it needs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from flows.prefect_server import PrefectServerError, ensure, home
+from flows.terminal import quiet
+
+LOG = Path("reports") / "output.log"
+
+SUCCEEDED, FAILED, WRONG_SETTINGS, INTERRUPTED = 0, 1, 2, 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.main",
+        description="Train a model, compare it with the one in production, and release it when it is better.",
+        epilog="Exit status: 0 Promoted or NotPromoted, 1 failed, 2 wrong settings.",
+    )
+    parser.add_argument("--settings", type=Path, metavar="PATH", help="the settings (default: settings/settings.json)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="one setting, as dotted.key=value; may be given several times",
+    )
+    parser.add_argument("--verbose", action="store_true", help="show all that Prefect and the SDK say, too")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    from settings import SettingsError, load
+
+    try:
+        load(options.settings, options.overrides)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return WRONG_SETTINGS
+    try:
+        _use_prefect_server(options.verbose)
+        with nullcontext() if options.verbose else quiet(LOG):
+            return _run(options)
+    except (PrefectServerError, OSError) as error:
+        print(f"{error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _use_prefect_server(verbose: bool) -> None:
+    """Point Prefect at its server before it is imported."""
+    if not os.environ.get("PREFECT_API_URL"):
+        os.environ.setdefault("PREFECT_HOME", str(home()))
+    os.environ["PREFECT_API_URL"] = ensure().api_url
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if not verbose:
+        # The API still gets the logs, so that they are in the UI.
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from flows.main import train_and_promote
+
+    state = train_and_promote(options.settings, tuple(options.overrides), options.verbose, return_state=True)
+    return SUCCEEDED if state.is_completed() else FAILED

@@ -1,0 +1,268 @@
+"""Train a model, compare it with the one in production, and let it climb when it is better.
+
+    workspace -+- training compute -----+
+               +- training environment -+- training - evaluation -+- no --> NotPromoted
+               +- scoring environment --+                         |
+                                                                 yes
+                    registration - profile - dev (ACI) - test (AKS DEV_TEST) - prod (AKS FAST_PROD) --> Promoted
+                    clusters made ready meanwhile                               |
+                                                not healthy, or wrong answers: the former model back --> RolledBack
+
+    python -m flows.main [--settings PATH] [--set dotted.key=value ...] [--verbose]
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":  # first, so that --help and wrong settings are answered before Prefect is imported
+    from flows.command_line import main
+
+    raise SystemExit(main())
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed, State
+
+from flows.report import headline
+from flows.road import Road, explanation
+from tasks.compute import ensure_inference_cluster_task, ensure_training_compute_task
+from tasks.deployment import Stage, delete_service_task, deploy_task, service_name
+from tasks.endpoint_tests import run_endpoint_tests_task
+from tasks.environment import register_scoring_environment_task, register_training_environment_task
+from tasks.errors import EndpointTestError, MlopsError
+from tasks.evaluation import evaluate_task
+from tasks.profiling import profile_model_task
+from tasks.registration import mark_released_task, register_model_task, scoring_of_task
+from tasks.training import submit_training_task, wait_for_training_task
+from tasks.values import (
+    Comparison,
+    Endpoint,
+    ModelVersion,
+    ReadyCompute,
+    RegisteredModel,
+    Resources,
+    Scoring,
+    StageReport,
+)
+from tasks.workspace import ensure_workspace_task
+
+
+@flow(name="train-and-promote")
+def train_and_promote(
+    settings_file: Path | None = None, overrides: tuple[str, ...] = (), verbose: bool = False
+) -> State[dict[str, Any]]:
+    """Train a model and, when it beats the one in production, release it.
+
+    Args:
+        settings_file: the settings; None for settings/settings.json.
+        overrides: dotted.key=value, laid over the settings.
+        verbose: show every detail on the terminal.
+
+    Returns:
+        a state named Promoted or NotPromoted (completed) or RolledBack (failed), with report.json as its data.
+
+    Raises:
+        MlopsError: a step failed; production serves what it served before.
+        SettingsError: the settings are wrong; nothing was created.
+    """
+    with Road(settings_file, overrides, flow_run.ui_url, verbose) as road:
+        comparison, scoring = learn(road)
+        if comparison.promote:
+            climb(road, comparison, scoring)
+        else:
+            road.outcome = "NotPromoted"
+        road.steps.join()
+    return end_state(road)
+
+
+def learn(road: Road) -> tuple[Comparison, Scoring]:
+    """Train a candidate and hold it against the model that production serves."""
+    settings, target, steps = road.settings, road.target, road.steps
+    experiment, deployment, waiting = settings.experiment, settings.deployment, settings.waiting
+
+    steps.run("workspace", ensure_workspace_task, target, settings.workspace.create_if_missing)
+    compute = steps.start(
+        "training compute", ensure_training_compute_task, target, settings.compute_target, waiting.compute_minutes
+    )
+    environment = steps.start("training environment", register_training_environment_task, target, experiment)
+    scoring_environment = steps.start("scoring environment", register_scoring_environment_task, target, deployment.image)
+
+    run_id = steps.run(
+        "submit training",
+        submit_training_task,
+        target,
+        experiment,
+        deployment.model.path,
+        compute.result(),
+        environment.result(),
+        f"{experiment.name}_{flow_run.id}",
+    )
+    road.trained = steps.run(
+        "training",
+        wait_for_training_task,
+        target,
+        experiment,
+        compute.result(),
+        environment.result(),
+        run_id,
+        waiting.training_minutes,
+    )
+    road.comparison = steps.run("evaluation", evaluate_task, target, deployment, road.trained)
+    scoring = Scoring(
+        source_directory=deployment.image.source_directory,
+        entry_script=deployment.image.entry_script,
+        environment=scoring_environment.result(),
+    )
+    return road.comparison, scoring
+
+
+def climb(road: Road, comparison: Comparison, scoring: Scoring) -> None:
+    """Register and profile the model, then take it through dev and test to production."""
+    settings, target, steps = road.settings, road.target, road.steps
+    clusters, minutes = settings.compute_target.deployment, settings.waiting.compute_minutes
+    test_cluster = steps.start(
+        "test cluster", ensure_inference_cluster_task, target, clusters.aks_test, "DEV_TEST", minutes
+    )
+    prod_cluster = steps.start(
+        "prod cluster", ensure_inference_cluster_task, target, clusters.aks_prod, "FAST_PROD", minutes
+    )
+
+    road.model = steps.run("registration", register_model_task, target, settings.deployment, comparison, scoring)
+    road.profile = steps.run(
+        "profile",
+        profile_model_task,
+        target,
+        settings.deployment,
+        road.model,
+        scoring,
+        settings.waiting.profile_minutes,
+    )
+    try_out(road, "dev", road.model, scoring, road.profile, None)
+    try_out(road, "test", road.model, scoring, road.profile, test_cluster.result())
+    release(road, comparison.production, road.model, scoring, road.profile, prod_cluster.result())
+
+
+def try_out(
+    road: Road,
+    stage: Stage,
+    model: RegisteredModel,
+    scoring: Scoring,
+    resources: Resources,
+    cluster: ReadyCompute | None,
+) -> None:
+    """Deploy to a stage that exists for its tests only, test there, and remove the service, well tested or not."""
+    try:
+        deploy_and_test(road, stage, model, scoring, resources, cluster)
+    finally:
+        name = service_name(road.settings.deployment, stage)
+        road.steps.run(f"remove {stage}", delete_service_task, road.target, name)
+
+
+def release(
+    road: Road,
+    former: ModelVersion | None,
+    model: RegisteredModel,
+    scoring: Scoring,
+    resources: Resources,
+    cluster: ReadyCompute,
+) -> None:
+    """Deploy to production, which keeps serving meanwhile; what does not hold there is taken back."""
+    try:
+        road.production = deploy_and_test(road, "prod", model, scoring, resources, cluster)
+    except Exception as error:
+        failure = explanation(error)
+        if former is None:
+            name = service_name(road.settings.deployment, "prod")
+            road.steps.run("remove prod", delete_service_task, road.target, name)
+            raise
+        road.production = bring_back(road, former, resources, cluster, failure)
+        road.rolled_back(failure)
+    else:
+        road.steps.run("mark as production", mark_released_task, road.target, model, former)
+        road.outcome = "Promoted"
+
+
+def bring_back(
+    road: Road, former: ModelVersion, resources: Resources, cluster: ReadyCompute, failure: MlopsError
+) -> Endpoint:
+    """Serve the former model in production again, with the scoring script that it was released with.
+
+    Raises:
+        MlopsError: production could not be brought back; says so together with what had failed before.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            scoring = road.steps.run("find former", scoring_of_task, road.target, former, Path(directory))
+            return deploy_and_test(road, "prod", former, scoring, resources, cluster, "roll back prod")
+    except MlopsError as error:
+        raise MlopsError(
+            f"{failure.message} And then model {former.name}:{former.version} could not be brought back: {error.message}",
+            "Look at the production service at once.",
+            log_tail=error.log_tail or failure.log_tail,
+        ) from error
+
+
+def deploy_and_test(
+    road: Road,
+    stage: Stage,
+    model: RegisteredModel | ModelVersion,
+    scoring: Scoring,
+    resources: Resources,
+    cluster: ReadyCompute | None,
+    step: str | None = None,
+) -> Endpoint:
+    """Deploy a model version to a stage and see that it answers well there.
+
+    Raises:
+        DeploymentError: it does not get healthy.
+        EndpointTestError: a test did not pass.
+    """
+    deployment, started = road.settings.deployment, time.monotonic()
+    minutes = road.settings.waiting.service_minutes
+    endpoint = road.steps.run(
+        step or f"deploy to {stage}",
+        deploy_task,
+        road.target,
+        deployment,
+        stage,
+        model,
+        scoring,
+        resources,
+        cluster,
+        minutes,
+    )
+    tests = road.steps.run(f"test {stage}", run_endpoint_tests_task, road.target, deployment.endpoint_tests, endpoint)
+    road.passed(
+        StageReport(
+            stage=stage,
+            service=endpoint.service,
+            compute_type=endpoint.compute_type,
+            cluster_purpose=endpoint.cluster_purpose,
+            state=endpoint.state,
+            scoring_uri=endpoint.scoring_uri,
+            tests=tests,
+            seconds=round(time.monotonic() - started, 3),
+        )
+    )
+    failed = [f"'{test.name}': {test.detail}" for test in tests if not test.passed]
+    if failed:
+        raise EndpointTestError(
+            f"Service '{endpoint.service}' did not pass {'; '.join(failed)}.",
+            "Mend the scoring script, or the expectations under code/testing.",
+        )
+    return endpoint
+
+
+def end_state(road: Road) -> State[dict[str, Any]]:
+    """The flow's state: completed for a business decision, whichever it is; failed when production had to be restored."""
+    if road.report is None:
+        raise RuntimeError("the road was not left yet: its report is made then")
+    message, data = headline(road.report), road.report.model_dump(mode="json")
+    if road.outcome == "RolledBack":
+        return Failed(name="RolledBack", message=message, data=data)
+    reasons = " ".join(road.comparison.reasons) if road.comparison else ""
+    return Completed(name=road.outcome, message=f"{message} {reasons}".strip(), data=data)

@@ -1,0 +1,152 @@
+"""The road of one run: its settings and workspace, the steps it has taken, and the report of how it ended."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from settings import Settings, load
+from settings.loading import SETTINGS_FILE
+from settings.workspace import resolve_workspace
+from tasks.errors import MlopsError
+from tasks.values import (
+    Comparison,
+    Endpoint,
+    ModelProfile,
+    Outcome,
+    RegisteredModel,
+    ReportedComparison,
+    ReportedError,
+    ReportedModel,
+    ReportedProfile,
+    ReportedRun,
+    ReportedWorkspace,
+    RunReport,
+    StageReport,
+    TrainedRun,
+)
+
+from flows.console import Console
+from flows.report import write_report
+from flows.steps import Steps
+from flows.terminal import terminal
+
+REPORTS = Path("reports")
+
+
+class Road:
+    """Collects what a run does, and writes the report when it ends, however it ends.
+
+    Args:
+        settings_file: the settings; None for ``settings/settings.json``.
+        overrides: ``dotted.key=value``, laid over the file.
+        prefect_url: the flow run in Prefect's UI.
+
+    Raises:
+        SettingsError: on entering, when the settings are wrong.
+    """
+
+    def __init__(
+        self, settings_file: Path | None, overrides: Sequence[str], prefect_url: str | None, verbose: bool
+    ) -> None:
+        self.settings: Settings = load(settings_file, overrides)
+        self.target = resolve_workspace(self.settings.workspace, os.environ)
+        self.trained: TrainedRun | None = None
+        self.comparison: Comparison | None = None
+        self.model: RegisteredModel | None = None
+        self.profile: ModelProfile | None = None
+        self.production: Endpoint | None = None
+        self.outcome: Outcome = "Failed"
+        self.report: RunReport | None = None
+        self._settings_file = settings_file
+        self._prefect_url = prefect_url
+        self._stages: list[StageReport] = []
+        self._failure: MlopsError | None = None
+        self._started, self._clock = datetime.now(timezone.utc), time.monotonic()
+        self.console = Console(verbose, terminal())
+        self.steps = Steps(self.console, self.settings.waiting.retries)
+
+    def __enter__(self) -> Road:
+        self.console.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.console.__exit__(kind, error, traceback)
+        if error is not None and not isinstance(error, Exception):
+            self._failure = MlopsError("The run was interrupted.", "Start it again; it takes up what it finds.")
+        elif error is not None:
+            self._failure = explanation(error)
+        self.report = self._make_report()
+        try:
+            written = write_report(self.report, REPORTS)
+        except OSError as problem:
+            raise MlopsError(
+                f"The report cannot be written to {REPORTS.resolve()} ({problem.strerror}).",
+                "Make the directory writable.",
+            ) from problem
+        self.console.summary(self.report, written)
+
+    def passed(self, stage: StageReport) -> None:
+        """Note a stage that was deployed and tested, well or not."""
+        self._stages.append(stage)
+
+    def rolled_back(self, failure: MlopsError) -> None:
+        """Note that production has its former model back, because of ``failure``."""
+        self.outcome, self._failure = "RolledBack", failure
+
+    def _make_report(self) -> RunReport:
+        failure = self._failure
+        production = self.production
+        return RunReport(
+            outcome=self.outcome,
+            started=self._started,
+            settings=str(self._settings_file or SETTINGS_FILE.relative_to(SETTINGS_FILE.parent.parent)),
+            workspace=ReportedWorkspace(name=self.target.name, cloud=self.target.cloud),
+            run=ReportedRun.of(self.trained) if self.trained else None,
+            comparison=ReportedComparison.of(self.comparison) if self.comparison else None,
+            model=ReportedModel.of(self.model) if self.model else None,
+            profile=ReportedProfile.of(self.profile) if self.profile else None,
+            stages=tuple(self._stages),
+            timings={step: round(seconds, 3) for step, seconds in self.console.timings.items()},
+            total_seconds=round(time.monotonic() - self._clock, 3),
+            error=failure
+            and ReportedError(message=failure.message, next_step=failure.next_step, log_tail=failure.log_tail),
+            prefect_url=self._prefect_url,
+            production_url=production.scoring_uri if production else None,
+            curl=self._curl(production) if production else None,
+        )
+
+    def _curl(self, production: Endpoint) -> str:
+        """A line to paste into a shell in the repository. The key is read when it runs, and stands nowhere."""
+        tests = self.settings.deployment.endpoint_tests
+        sample = Path(tests.source_directory, tests.sample)
+        parts = ["curl", "-sS", "-H", "'Content-Type: application/json'"]
+        if production.auth_enabled:
+            python = Path(sys.executable)
+            if python.is_relative_to(Path.cwd()):
+                python = python.relative_to(Path.cwd())
+            key = [str(python), "-m", "flows.service_key", "prod"]
+            if self._settings_file is not None:
+                key += ["--settings", str(self._settings_file)]
+            parts += ["-H", f'"Authorization: Bearer $({shlex.join(key)})"']
+        return " ".join([*parts, "--data", shlex.quote(f"@{sample}"), shlex.quote(production.scoring_uri)])
+
+
+def explanation(error: BaseException) -> MlopsError:
+    """The error as one of ours; one that nobody foresaw keeps its own words."""
+    if isinstance(error, MlopsError):
+        return error
+    words: Any = " ".join(str(error).split()) or type(error).__name__
+    return MlopsError(
+        f"{type(error).__name__}: {words}",
+        "This is a mistake in the flow itself: run it again with --verbose for the traceback.",
+    )

@@ -1,0 +1,87 @@
+"""Steps: Prefect tasks as a person sees them, one after the other or several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from prefect.tasks import exponential_backoff
+
+from tasks.progress import listening
+
+if TYPE_CHECKING:
+    from prefect import Task
+    from prefect.futures import PrefectFuture
+    from settings.waiting import RetrySettings
+
+    from flows.console import Console
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Started(Generic[R]):
+    """A step that was started beside the others; ``result()`` waits for it and raises what it raised."""
+
+    def __init__(self, future: PrefectFuture[R]) -> None:
+        self._future = future
+
+    def result(self) -> R:
+        return self._future.result()
+
+
+class Steps:
+    """Runs tasks under a name on the console, with retries as the settings say."""
+
+    def __init__(self, console: Console, retries: RetrySettings) -> None:
+        self._console = console
+        self._retries = retries
+        self._started: list[Started[Any]] = []
+
+    def run(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a task and wait for it."""
+        with self._console.step(name, lasting=True) as step, listening(step.detail):
+            return self._configured(name, task)(*args, **kwargs)
+
+    def start(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Started[R]:
+        """Start a task in a thread of its own."""
+        shown = ExitStack()
+        step = shown.enter_context(self._console.step(name))
+        with listening(step.detail):  # the thread inherits it
+            future = self._configured(name, task).submit(*args, **kwargs)
+        future.add_done_callback(_closing(shown))
+        started = Started(future)
+        self._started.append(started)
+        return started
+
+    def join(self) -> None:
+        """Wait for all that was started, so that nothing is left half done; what went wrong there is raised.
+
+        A step that nobody asked for its result must not fail in silence.
+        """
+        for started in self._started:
+            started.result()
+        self._started.clear()
+
+    def _configured(self, name: str, task: Task[P, R]) -> Task[P, R]:
+        configured: Task[P, R] = task.with_options(
+            name=name,
+            task_run_name=name,
+            retries=self._retries.attempts - 1,
+            retry_delay_seconds=exponential_backoff(self._retries.first_delay_seconds),
+        )
+        return configured
+
+
+def _closing(shown: ExitStack) -> Callable[[PrefectFuture[Any]], None]:
+    """Mark a started step as done or failed when its future ends; the error itself is raised by ``result()``."""
+
+    def close(future: PrefectFuture[Any]) -> None:
+        failure = future.state.result(raise_on_failure=False) if future.state.is_failed() else None
+        if isinstance(failure, BaseException):
+            shown.__exit__(type(failure), failure, failure.__traceback__)
+        else:
+            shown.close()
+
+    return close
