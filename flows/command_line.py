@@ -39,10 +39,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow; returns the exit status."""
     options = _parser().parse_args(arguments)
-    from settings import SettingsError, load
+    from flows.scope import load_settings
+    from settings import SettingsError
 
     try:
-        load(options.settings, options.overrides)
+        load_settings(options.settings, options.overrides)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return WRONG_SETTINGS
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _use_prefect_server(verbose: bool) -> None:
     """Point Prefect at its server before it is imported."""
     if not os.environ.get("PREFECT_API_URL"):
-        os.environ.setdefault("PREFECT_HOME", str(home()))
+        os.environ["PREFECT_HOME"] = str(home().resolve())
     os.environ["PREFECT_API_URL"] = ensure().api_url
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if not verbose:

@@ -1,14 +1,14 @@
 """Train a model, compare it with the one in production, and let it climb when it is better.
 
-    workspace -+- training compute -----+
-               +- training environment -+- training - evaluation -+- no --> NotPromoted
-               +- scoring environment --+                         |
-                                                                 yes
-                    registration - profile - dev (ACI) - test (AKS DEV_TEST) - prod (AKS FAST_PROD) --> Promoted
-                    clusters made ready meanwhile                               |
-                                                not healthy, or wrong answers: the former model back --> RolledBack
+workspace -+- training compute -----+
+           +- training environment -+- training - evaluation -+- no --> NotPromoted
+           +- scoring environment --+                         |
+                                                             yes
+                registration - profile - dev (ACI) - test (AKS DEV_TEST) - prod (AKS FAST_PROD) --> Promoted
+                clusters made ready meanwhile                               |
+                                            not healthy, or wrong answers: the former model back --> RolledBack
 
-    python -m flows.main [--settings PATH] [--set dotted.key=value ...] [--verbose]
+python -m flows.main [--settings PATH] [--set dotted.key=value ...] [--verbose]
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def learn(road: Road) -> tuple[Comparison, Scoring]:
         "training compute", ensure_training_compute_task, target, settings.compute_target, waiting.compute_minutes
     )
     environment = steps.start("training environment", register_training_environment_task, target, experiment)
-    scoring_environment = steps.start("scoring environment", register_scoring_environment_task, target, deployment.image)
+    scoring_environment = steps.start(
+        "scoring environment", register_scoring_environment_task, target, deployment.image
+    )
 
     run_id = steps.run(
         "submit training",

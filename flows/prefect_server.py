@@ -47,8 +47,9 @@ class PrefectServer:
 
 
 def home() -> Path:
-    """Where the server keeps its database and its log."""
-    return Path(__file__).resolve().parent.parent / ".prefect"
+    """Where the server keeps its database and its log: PREFECT_HOME, else ``.prefect`` in this repository."""
+    named = os.environ.get("PREFECT_HOME")
+    return Path(named).expanduser() if named else Path(__file__).resolve().parent.parent / ".prefect"
 
 
 def healthy(api_url: str, seconds: float = 2.0) -> bool:
@@ -111,7 +112,7 @@ def server_environment(port: int) -> dict[str, str]:
     """The environment of a server that is private to this repository, quiet and offline."""
     return {
         **os.environ,
-        "PREFECT_HOME": str(home()),
+        "PREFECT_HOME": str(home().resolve()),
         "PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",

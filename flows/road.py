@@ -12,7 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from settings import Settings, load
+from flows.console import Console
+from flows.report import write_report
+from flows.scope import load_settings, without_effect
+from flows.steps import Steps
+from flows.terminal import terminal
+from settings import Settings
 from settings.loading import SETTINGS_FILE
 from settings.workspace import resolve_workspace
 from tasks.errors import MlopsError
@@ -33,11 +38,6 @@ from tasks.values import (
     TrainedRun,
 )
 
-from flows.console import Console
-from flows.report import write_report
-from flows.steps import Steps
-from flows.terminal import terminal
-
 REPORTS = Path("reports")
 
 
@@ -56,7 +56,7 @@ class Road:
     def __init__(
         self, settings_file: Path | None, overrides: Sequence[str], prefect_url: str | None, verbose: bool
     ) -> None:
-        self.settings: Settings = load(settings_file, overrides)
+        self.settings: Settings = load_settings(settings_file, overrides)
         self.target = resolve_workspace(self.settings.workspace, os.environ)
         self.trained: TrainedRun | None = None
         self.comparison: Comparison | None = None
@@ -75,6 +75,8 @@ class Road:
 
     def __enter__(self) -> Road:
         self.console.__enter__()
+        for sentence in without_effect(self.settings):
+            self.console.say(f"note: {sentence}")
         return self
 
     def __exit__(

@@ -13,9 +13,9 @@ from tasks.progress import listening
 if TYPE_CHECKING:
     from prefect import Task
     from prefect.futures import PrefectFuture
-    from settings.waiting import RetrySettings
 
     from flows.console import Console
+    from settings.waiting import RetrySettings
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -15,7 +15,7 @@ ServiceName = Annotated[
         "must be 3 to 32 lower-case letters, digits or dashes, start with a letter and end with a letter or digit",
     ),
 ]
-Namespace = Annotated[
+DnsLabel = Annotated[
     str,
     Matching(
         r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?",
@@ -141,7 +141,7 @@ class AciServiceSettings(_ServiceSettings):
     ssl_key_pem_file: Text | None = Field(None, description="File of the certificate's key.", examples=["tls/key.pem"])
     ssl_cname: Text | None = Field(None, description="Host name of the certificate.", examples=["dev.contoso.com"])
     location: Text | None = Field(None, description="Region; null is the workspace's.", examples=["westeurope"])
-    dns_name_label: ServiceName | None = Field(
+    dns_name_label: DnsLabel | None = Field(
         None, description="First part of the host name; null is made by Azure.", examples=["diabetes-dev"]
     )
 
@@ -189,7 +189,7 @@ class _AksServiceSettings(_ServiceSettings):
     failure_threshold: int | None = Field(
         None, ge=1, description="Bad probes in a row that make a replica dead; null is 3.", examples=[3]
     )
-    namespace: Namespace | None = Field(None, description="Kubernetes namespace of the service.", examples=["models"])
+    namespace: DnsLabel | None = Field(None, description="Kubernetes namespace of the service.", examples=["models"])
     token_auth_enabled: bool | None = Field(
         None, description="Ask callers for a Microsoft Entra token.", examples=[False]
     )

@@ -82,12 +82,9 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Problem]]:
             repeated.append((made, [key for key in made if keys.count(key) > 1]))
         return made
 
-    def constant(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
-
     try:
         tree = json.loads(
-            path.read_text(encoding="utf-8-sig"), object_pairs_hook=noting_repeats, parse_constant=constant
+            path.read_text(encoding="utf-8-sig"), object_pairs_hook=noting_repeats, parse_constant=_refuse_constant
         )
         twice = [Problem(json_path(at), None, "is there more than once") for at in _locations(repeated, tree)]
     except FileNotFoundError:
@@ -107,6 +104,11 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Problem]]:
             return tree, twice
         rule = "must be a JSON object"
     raise SettingsError([Problem(str(path), None, rule)])
+
+
+def _refuse_constant(name: str) -> None:
+    """Python's json takes NaN and Infinity; JSON has neither."""
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _locations(repeated: list[tuple[dict[str, Any], list[str]]], value: Any, at: Location = ()) -> Iterator[Location]:
@@ -143,11 +145,8 @@ def _lay_over(tree: dict[str, Any], overrides: Sequence[str]) -> Iterator[Proble
 
 
 def _parsed(text: str) -> Any:
-    def constant(name: str) -> None:
-        raise ValueError(name)
-
     try:
-        return json.loads(text, parse_constant=constant)
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return text
 
@@ -179,18 +178,22 @@ def _fill_in(tree: dict[str, Any], environment: Mapping[str, str]) -> tuple[Any,
 
 
 def _problem(detail: ErrorDetails, tree: dict[str, Any]) -> Problem:
-    at, context = location_in(tree, detail["loc"]), detail["ctx"]
+    at, (rule, choices) = location_in(tree, detail["loc"]), (detail["ctx"]["rule"], detail["ctx"]["choices"])
+    if detail["type"] == UNKNOWN_OPTION:
+        # Its value says nothing about the mistake, and may be a secret under a mistyped name.
+        return Problem(json_path(at), None, rule, _nearest(at[-1], choices))
     value: Any = tree
     for step in at:
-        value = value.get(step) if isinstance(value, dict) else value[step]
-    wrong = at[-1] if detail["type"] == UNKNOWN_OPTION else value
-    near = difflib.get_close_matches(wrong, context["choices"], n=1) if isinstance(wrong, str) else []
-    suggestion = near[0] if near else None
-    shown = _shown(value, (*at, suggestion or ""), context["rule"])
-    return Problem(json_path(at), shown, context["rule"], suggestion)
+        value = (value if isinstance(value, dict) else dict(enumerate(value))).get(step)
+    return Problem(json_path(at), _shown(value, at, rule), rule, _nearest(value, choices))
 
 
-def _shown(value: Any, names: Location, rule: str) -> str | None:
+def _nearest(wrong: object, choices: Sequence[str]) -> str | None:
+    near = difflib.get_close_matches(wrong, choices, n=1) if isinstance(wrong, str) else []
+    return near[0] if near else None
+
+
+def _shown(value: Any, at: Location, rule: str) -> str | None:
     """`value` for a message: without secrets, and without whatever objects, lists or misplaced text may hold."""
     if value is None:
         return None
@@ -200,7 +203,7 @@ def _shown(value: Any, names: Location, rule: str) -> str | None:
         return "a list"
     if isinstance(value, str) and rule in ("must be an object", "must be a list"):
         return "text"
-    if any(isinstance(name, str) and _NAMES_A_SECRET.search(name) for name in names):
+    if any(isinstance(step, str) and _NAMES_A_SECRET.search(step) for step in at):
         return HIDDEN
     return json.dumps(value)
 

@@ -126,13 +126,13 @@ def location_in(tree: Any, location: Location) -> Location:
     """
     at: Location = ()
     for position, step in enumerate(location):
-        inside = (isinstance(tree, Mapping) and step in tree) or (
-            isinstance(tree, tuple | list) and isinstance(step, int)
-        )
-        if inside:
-            tree = tree[step]
-        if inside or (position + 1 == len(location) and isinstance(tree, Mapping)):
-            at = (*at, step)
+        if isinstance(tree, tuple | list) and isinstance(step, int):
+            tree = tree[step] if step < len(tree) else None
+        elif isinstance(tree, Mapping) and (step in tree or position + 1 == len(location)):
+            tree = tree.get(step)
+        else:
+            continue
+        at = (*at, step)
     return at
 
 

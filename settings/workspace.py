@@ -39,6 +39,7 @@ VARIABLES = {
     "location": "LOCATION",
     "friendly_name": "FRIENDLY_NAME",
 }
+EMULATOR_VARIABLE = "AZUREML_EMULATOR_URL"  # set by `python -m emulator env`, beside SUBSCRIPTION_ID and its like
 EMULATOR_DEFAULTS = {
     "name": "mlops",
     "subscription_id": "00000000-0000-0000-0000-000000000000",
@@ -53,7 +54,8 @@ class WorkspaceSettings(Section):
     cloud: Literal["auto", "azure", "emulator"] = Field(
         "auto",
         description="Where the workspace is; auto is Azure when subscription_id, SUBSCRIPTION_ID or AZURE_CREDENTIALS "
-        "is given, and otherwise the emulator on this machine.",
+        "is given, and otherwise the emulator on this machine. A shell that reaches an emulator already, by "
+        "`python -m emulator env`, stays with that one.",
         examples=["emulator"],
     )
     name: WorkspaceName | None = Field(
@@ -108,7 +110,7 @@ def resolve_workspace(workspace: WorkspaceSettings, environment: Mapping[str, st
         if name not in options and environment.get(variable):
             options[name], origins[name] = environment[variable], variable
     credentials = environment.get("AZURE_CREDENTIALS")
-    hints_at_azure = "subscription_id" in options or bool(credentials)
+    hints_at_azure = ("subscription_id" in options or bool(credentials)) and not environment.get(EMULATOR_VARIABLE)
     problems = _broken_rules(options, origins)
     if workspace.cloud == "emulator" or (workspace.cloud == "auto" and not hints_at_azure):
         if problems:

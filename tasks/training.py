@@ -80,6 +80,13 @@ def submit_training(
             environment=named,
             max_run_duration_seconds=experiment.max_run_duration_seconds,
         )
+        history = configuration.run_config.history
+        history.output_collection = experiment.history.output_collection
+        history.snapshot_project = experiment.history.snapshot_project
+        history.directories_to_watch = list(experiment.history.directories_to_watch)
+        docker = configuration.run_config.docker
+        docker.use_docker = experiment.docker.use_docker or docker.use_docker
+        docker.shm_size = experiment.docker.shm_size or docker.shm_size
         configuration.run_config.environment_variables = {
             MODEL_FILE_VARIABLE: model_path,
             **experiment.environment_variables,

@@ -3,13 +3,16 @@
 This file is yours. The pipeline relies on two things only:
 
 * every metric that settings.json lists in deployment.model.evaluation_parameters is logged with `run.log`;
-* the model is written to the path that it passes as --model-file, below outputs/, which Azure ML keeps with the run.
+* the model is written to the path in the environment variable MODEL_FILE (deployment.model.path in settings.json),
+  below outputs/, which Azure ML keeps with the run.
 
-It runs without Azure as well: `python code/training/train.py --alpha 0.2` prints the metrics.
+It runs without Azure as well, wherever scikit-learn and azureml-core are installed:
+`python code/training/train.py --alpha 0.2` prints the metrics.
 """
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 import joblib
@@ -39,7 +42,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--alpha", type=regularisation_strength, default=0.5, help="regularisation strength (%(default)s)"
     )
-    parser.add_argument("--model-file", type=Path, default=Path("outputs/diabetes-ridge.pkl"), help="%(default)s")
     return parser.parse_args()
 
 
@@ -54,8 +56,9 @@ def main() -> None:
     run.log("alpha", arguments.alpha)
     run.log("mse", float(mean_squared_error(test_y, model.predict(test_x))))
 
-    arguments.model_file.parent.mkdir(parents=True, exist_ok=True)
-    joblib.dump(model, arguments.model_file)
+    model_file = Path(os.environ.get("MODEL_FILE", "outputs/diabetes-ridge.pkl"))
+    model_file.parent.mkdir(parents=True, exist_ok=True)
+    joblib.dump(model, model_file)
 
 
 if __name__ == "__main__":

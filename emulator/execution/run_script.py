@@ -36,7 +36,8 @@ def main() -> int:
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - shown as Python shows it, without the frames of this file
-        sys.excepthook(type(error), error, _users_part(error.__traceback__))
+        error = error.with_traceback(_users_part(error.__traceback__))
+        sys.excepthook(type(error), error, error.__traceback__)
         return 1
     finally:
         _flush_metrics()

@@ -93,8 +93,8 @@ class ModelsService(Service):
             raise ServiceError(
                 412,
                 "DeletionRequired",
-                f"Model '{model_id}' cannot be deleted: web service {', '.join(services)} uses it. Delete or update the "
-                "service first.",
+                f"Model '{model_id}' cannot be deleted: web service {', '.join(services)} uses it. Delete or "
+                "update the service first.",
             )
         self.store.delete(request.workspace.id, model_id)
         return answer({})

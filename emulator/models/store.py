@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from emulator.errors import ServiceError, bad_request, not_found
+from emulator.errors import bad_request, not_found
 from emulator.models.json_patch import apply_patch
 from emulator.state import Record, State, utc_now
 

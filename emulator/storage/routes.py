@@ -20,6 +20,8 @@ from emulator.errors import ServiceError, bad_request, not_found
 from emulator.routing import Request, Route
 from emulator.service import Service
 
+ACCOUNT = "store"
+_DATASTORE = "azureml-blobstore-"
 _SIGNED_SECONDS = 24 * 3600
 
 
@@ -31,7 +33,15 @@ class StorageService(Service):
             Route("PUT", "/store/{container}/{blob:path}", self.put, open=True),
             Route("GET", "/store/{container}/{blob:path}", self.get, open=True),
             Route("HEAD", "/store/{container}/{blob:path}", self.get, open=True),
+            *(
+                Route(method, f"/{_DATASTORE}{{workspace_id}}/{{blob:path}}", handler, open=True)
+                for method, handler in (("PUT", self.put), ("GET", self.get), ("HEAD", self.get))
+            ),
         ]
+
+    def datastore_container(self, workspace_id: str) -> str:
+        """The container behind the default datastore of a workspace, named as on Azure."""
+        return f"{_DATASTORE}{workspace_id}"
 
     def path(self, container: str, blob: str) -> Path:
         """The file that holds a blob, which need not be there.
@@ -50,7 +60,12 @@ class StorageService(Service):
         It cuts the host at its dots and rebuilds ``https://{account}.blob.{suffix}``; with a made-up account as the
         address's user information, the real host stays 127.0.0.1.
         """
-        return self._signed(container, blob, "w", f"https://store.blob.local@{self.emulator.host}")
+        return self._signed(container, blob, "w", f"https://{ACCOUNT}.blob.{self.endpoint}")
+
+    @property
+    def endpoint(self) -> str:
+        """What follows ``https://{account}.blob.`` in an address of the storage account."""
+        return f"local@{self.emulator.host}"
 
     def download_url(self, container: str, blob: str) -> str:
         return self._signed(container, blob, "r", self.emulator.url)
@@ -61,14 +76,22 @@ class StorageService(Service):
         query = urlencode({"sp": permission, "se": expiry, "sig": signature})
         return f"{base}/store/{quote(container)}/{quote(blob)}?{query}"
 
+    def container_token(self, container: str) -> str:
+        """A token (SAS) to read and write every blob of a container."""
+        expiry = str(int(time.time()) + _SIGNED_SECONDS)
+        signature = self._signature(container, "", "rw", expiry)
+        return urlencode({"sr": "c", "sp": "rw", "se": expiry, "sig": signature})
+
     def _signature(self, container: str, blob: str, permission: str, expiry: str) -> str:
         message = "\n".join((container, blob, permission, expiry)).encode()
         return hmac.new(self.state.secret("blob_signing_key").encode(), message, hashlib.sha256).hexdigest()
 
     def _authorize(self, request: Request) -> Path:
-        container, blob = request.params["container"], request.params["blob"]
+        params, blob = request.params, request.params["blob"]
+        container = params.get("container") or self.datastore_container(params["workspace_id"])
         permission, expiry = request.query.get("sp", ""), request.query.get("se", "0")
-        expected = self._signature(container, blob, permission, expiry)
+        signed = "" if request.query.get("sr") == "c" else blob
+        expected = self._signature(container, signed, permission, expiry)
         needed = {"PUT": "w"}.get(request.http.method, "rw")
         genuine = hmac.compare_digest(request.query.get("sig", ""), expected) and permission in needed
         if not genuine or int(expiry) < time.time():
@@ -126,7 +149,7 @@ class StorageService(Service):
     async def get(self, request: Request) -> web.StreamResponse:
         path = self._authorize(request)
         if not path.is_file():
-            raise not_found("Blob", request.params["blob"], f"container '{request.params['container']}'")
+            raise not_found("Blob", request.params["blob"], "its container")
         headers = _headers(path)
         if request.http.method == "HEAD":
             return web.Response(headers={**headers, "Content-Length": str(path.stat().st_size)})

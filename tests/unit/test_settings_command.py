@@ -38,7 +38,7 @@ def test_check_lists_every_mistake_and_exits_with_2() -> None:
     checked = python_m_settings("check", str(LEGACY), "--set", "experiment.nmae=x", "--set", "waiting.retries=3")
     assert checked.returncode == 2
     assert checked.stdout.splitlines() == [
-        "experiment.nmae: is not an option here (found: \"x\"); did you mean 'name'?",
+        "experiment.nmae: is not an option here; did you mean 'name'?",
         "waiting.retries: must be an object (found: 3)",
     ]
     assert checked.stderr == f"{LEGACY}: 2 mistakes\n"

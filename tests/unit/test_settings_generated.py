@@ -74,13 +74,12 @@ def test_the_schema_rejects_what_the_models_reject(section: str, option: str, va
 
 
 def test_every_option_has_a_description_and_an_example_that_is_valid() -> None:
-    definitions = json_schema()["$defs"]
     for name, option in options():
         assert option["description"].endswith("."), name
         assert option["examples"], name
         if "$ref" not in json.dumps(option):
             for example in option["examples"]:
-                jsonschema.validate(example, {**option, "$defs": definitions})
+                jsonschema.Draft202012Validator(option).validate(example)
 
 
 def test_the_page_shows_every_option_with_its_bounds() -> None:
@@ -89,11 +88,8 @@ def test_the_page_shows_every_option_with_its_bounds() -> None:
     assert row in page
     assert "| `prod_deployment.primary_key` | secret text |" in page
     assert "| `qlognormal.q` | whole number |" in page
-    for name, _ in options():
-        option = name.rpartition(".")[2]
-        assert (
-            f"{option}`" in page
-            or f"{option}." in page
-            or f"## {option}" in page
-            or option in ("$schema", "distribution", "parameters")
-        ), name
+    options_shown = {name for row in page.splitlines() for name in row.split("`")[1:2] for name in name.split(".")}
+    assert options_shown >= {name.rpartition(".")[2] for name, _ in options()} - {
+        *("$schema", "workspace", "experiment", "compute_target", "waiting"),  # titles
+        *("distribution", "parameters"),  # the names of the last table
+    }

@@ -102,3 +102,9 @@ def test_loading_reports_the_workspace_together_with_the_other_mistakes() -> Non
     with pytest.raises(SettingsError) as caught:
         load(None, ["workspace.cloud=azure", "experiment.nmae=x"], {k: v for k, v in AZURE.items() if k != "LOCATION"})
     assert [problem.path for problem in caught.value.problems] == ["experiment.nmae", "workspace.location"]
+
+
+def test_a_shell_that_reaches_an_emulator_stays_with_it() -> None:
+    environment = AZURE | {"AZUREML_EMULATOR_URL": "https://127.0.0.1:1"}
+    assert resolve_workspace(WorkspaceSettings(), environment).cloud == "emulator"
+    assert resolve_workspace(WorkspaceSettings(cloud="azure"), environment).cloud == "azure"

@@ -1,0 +1,61 @@
+"""Reads the one kind of data set that profiling takes: a text file of the default datastore, one row per line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import yaml
+
+from emulator.errors import ServiceError
+
+_ADDRESS = re.compile(
+    r"azureml://subscriptions/[^/]+/resourcegroups/[^/]+/workspaces/(?P<workspace>[^/]+)"
+    r"/datastores/(?P<datastore>[^/]+)/paths/(?P<path>.+)",
+    re.IGNORECASE,
+)
+_ONE_ROW_PER_LINE = {"delimiter": "\n", "header": "no_header", "encoding": "utf8", "support_multi_line": False}
+
+
+def _not_emulated(what: str) -> ServiceError:
+    return ServiceError(
+        501,
+        "NotEmulated",
+        f"The emulator does not implement data sets with {what}, only text files of the default datastore with one row "
+        "per line: Dataset.Tabular.from_delimited_files((datastore, path), separator='\\n', header=NO_HEADERS).",
+    )
+
+
+def _path(source: Any, workspace: str, datastore: str) -> str:
+    address = source.get("pattern") or source.get("file") if isinstance(source, dict) else None
+    match = _ADDRESS.fullmatch(str(address))
+    if match is None or match["workspace"].lower() != workspace.lower() or match["datastore"] != datastore:
+        raise _not_emulated(f"the path {address}")
+    path = unquote(match["path"])
+    if "*" in path:
+        raise _not_emulated("a pattern in a path")
+    return path
+
+
+def text_file_paths(definition: str, workspace: str, datastore: str) -> list[str]:
+    """The paths of a data set's files in the datastore.
+
+    Args:
+        definition: an MLTable document.
+        workspace: its name; a path into another one is refused.
+        datastore: the name of the default datastore.
+
+    Raises:
+        ServiceError: 501 for whatever is read or transformed in another way than line by line.
+    """
+    document = yaml.safe_load(definition)
+    transformations = document.get("transformations") or []
+    names = [name for transformation in transformations for name in transformation]
+    if names != ["read_delimited"]:
+        raise _not_emulated(f"the transformations {', '.join(names) or 'none'}")
+    options = transformations[0]["read_delimited"]
+    for option, expected in _ONE_ROW_PER_LINE.items():
+        if options.get(option, expected) != expected:
+            raise _not_emulated(f"{option} {options[option]!r}")
+    return [_path(source, workspace, datastore) for source in document.get("paths") or []]

@@ -1,0 +1,190 @@
+"""The road of a newcomer: a first model, the same again, a better one, a worse one. The tests build on one another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import RunningEmulator
+from tests.flow.conftest import Checkout
+
+pytestmark = pytest.mark.flow
+
+SAMPLE = Path("code/testing/sample_request.json")
+
+
+class SteadyCaller:
+    """Calls a service again and again from a thread, and keeps what went wrong."""
+
+    def __init__(self, url: str, key: str, body: bytes) -> None:
+        self.answered = 0
+        self.failures: list[str] = []
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._call, args=(url, key, body))
+
+    def _call(self, url: str, key: str, body: bytes) -> None:
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        with requests.Session() as session:
+            while not self._stopped.wait(0.02):
+                try:
+                    answer = session.post(url, data=body, headers=headers, timeout=30)
+                    if answer.status_code == 200:
+                        self.answered += 1
+                    else:
+                        self.failures.append(f"HTTP {answer.status_code}: {answer.text[:200]}")
+                except requests.RequestException as error:
+                    self.failures.append(str(error))
+
+    def __enter__(self) -> SteadyCaller:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+
+def production_key(checkout: Checkout) -> str:
+    printed = checkout.command("flows.service_key", "prod")
+    assert printed.returncode == 0, printed.stderr
+    return printed.stdout.strip()
+
+
+def test_the_first_model_climbs_to_production_as_version_1(checkout: Checkout) -> None:
+    run = checkout.run()
+
+    assert run.exit_status == 0, run.terminal
+    report = run.report
+    assert report["outcome"] == "Promoted"
+    assert report["model"] == {"name": "diabetes-ridge", "version": 1}
+    assert report["run"]["metrics"]["mse"] == pytest.approx(2917.18, abs=0.01)
+    assert report["comparison"]["production"] is None
+    assert report["profile"]["cpu"] > 0
+    assert report["profile"]["memory_gb"] > 0
+    assert report["profile"]["latency"]["p50_ms"] > 0
+    assert [
+        (stage["stage"], stage["compute_type"], stage["cluster_purpose"], stage["state"]) for stage in report["stages"]
+    ] == [
+        ("dev", "ACI", None, "Healthy"),
+        ("test", "AKS", "DEV_TEST", "Healthy"),
+        ("prod", "AKS", "FAST_PROD", "Healthy"),
+    ]
+    for stage in report["stages"]:
+        assert [test["name"] for test in stage["tests"]] == [
+            "scores the sample",
+            "refuses a call without a key",
+            "describes itself in Swagger",
+        ]
+        assert all(test["passed"] for test in stage["tests"])
+    assert report["total_seconds"] >= report["timings"]["training"] > 0
+    assert "Promoted" in run.terminal
+    assert "| prod | diabetes-prod | AKS FAST_PROD | Healthy |" in run.markdown
+
+
+def test_the_printed_curl_line_answers(checkout: Checkout) -> None:
+    assert checkout.last is not None
+    line = checkout.last.report["curl"]
+    assert line in checkout.last.terminal
+
+    called = checkout.shell(line)
+
+    assert called.returncode == 0, called.stderr
+    assert isinstance(json.loads(called.stdout), list)
+
+
+def test_no_key_stands_in_what_a_run_leaves_behind(checkout: Checkout) -> None:
+    key = production_key(checkout)
+
+    texts = [path.read_text() for path in (checkout.directory / "reports").rglob("*") if path.is_file()]
+
+    assert texts
+    assert not [text for text in texts if key in text]
+
+
+def test_dev_and_test_services_are_gone_and_production_is_kept(checkout: Checkout, emulator: RunningEmulator) -> None:
+    script = (
+        "from azureml.core import Workspace; import os;"
+        "ws = Workspace.get(os.environ['WORKSPACE_NAME'], subscription_id=os.environ['SUBSCRIPTION_ID'],"
+        " resource_group=os.environ['RESOURCE_GROUP']);"
+        "print(sorted(ws.webservices), {m.id: m.tags['stage'] for m in ws.models.values()})"
+    )
+    environment = {**checkout.environment, **emulator.environment}
+    environment["WORKSPACE_NAME"] = checkout.environment["WORKSPACE_NAME"]
+
+    printed = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+
+    assert printed.stdout.strip() == "['diabetes-prod'] {'diabetes-ridge:1': 'production'}", printed.stderr
+
+
+def test_the_same_model_does_not_beat_itself(checkout: Checkout) -> None:
+    run = checkout.run()
+
+    assert run.exit_status == 0, run.terminal
+    assert run.report["outcome"] == "NotPromoted"
+    assert run.report["comparison"]["production"]["version"] == 1
+    assert run.report["model"] is None
+    assert run.report["stages"] == []
+    assert "2917.18" in run.terminal
+
+
+def test_a_better_model_replaces_production_without_a_failed_request(checkout: Checkout) -> None:
+    assert checkout.last is not None
+    url = checkout.last.report["production_url"] or _production_url(checkout)
+    body = (checkout.directory / SAMPLE).read_bytes()
+
+    with SteadyCaller(url, production_key(checkout), body) as caller:
+        run = checkout.run("--set", "experiment.script_parameters.--alpha=0.2")
+
+    assert run.exit_status == 0, run.terminal
+    assert run.report["outcome"] == "Promoted"
+    assert run.report["model"]["version"] == 2
+    assert run.report["production_url"] == url
+    assert caller.failures == []
+    assert caller.answered > 100
+
+
+def test_a_worse_model_leaves_production_alone(checkout: Checkout) -> None:
+    run = checkout.run("--set", "experiment.script_parameters.--alpha=10")
+
+    assert run.exit_status == 0, run.terminal
+    assert run.report["outcome"] == "NotPromoted"
+    assert run.report["comparison"]["production"]["version"] == 2
+    assert run.report["comparison"]["table"][0]["verdict"] == "worse"
+
+
+def test_a_plain_sdk_script_scores_production(checkout: Checkout, emulator: RunningEmulator, tmp_path: Path) -> None:
+    script = tmp_path / "score.py"
+    script.write_text(
+        "import os\n"
+        "from azureml.core import Workspace\n"
+        "from azureml.core.webservice import Webservice\n"
+        "ws = Workspace.from_config()\n"
+        "print([model.id for model in ws.models.values()])\n"
+        "print(Webservice(ws, 'diabetes-prod').run(open(os.environ['SAMPLE']).read()))\n"
+    )
+    names = {"subscription_id": "SUBSCRIPTION_ID", "resource_group": "RESOURCE_GROUP", "workspace_name": ""}
+    config = {key: emulator.environment.get(name, "") for key, name in names.items()}
+    config["workspace_name"] = checkout.environment["WORKSPACE_NAME"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    environment = {**os.environ, **emulator.environment, "SAMPLE": str(checkout.directory / SAMPLE)}
+
+    printed = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+
+    assert printed.returncode == 0, printed.stderr
+    models, prediction = printed.stdout.strip().splitlines()[-2:]
+    assert models == "['diabetes-ridge:2']"
+    assert prediction.startswith("[")
+
+
+def _production_url(checkout: Checkout) -> str:
+    promoted = sorted((checkout.directory / "reports").glob("2*/report.json"))[0]
+    return str(json.loads(promoted.read_text())["production_url"])

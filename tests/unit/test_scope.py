@@ -1,0 +1,41 @@
+"""Options that this version cannot carry out stop a run; they are never ignored in silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.scope import load_settings, without_effect
+from settings import SettingsError
+
+pytestmark = pytest.mark.unit
+
+
+def test_the_shipped_settings_are_carried_out_as_a_whole() -> None:
+    settings = load_settings(None, ())
+
+    assert list(without_effect(settings)) == []
+
+
+def test_every_option_that_would_be_ignored_is_named_at_once() -> None:
+    overrides = (
+        "experiment.distributed_training.backend_config=mpi",
+        "experiment.resume_state.resume_from_state=true",
+        "experiment.source_directory_datastore=store",
+        "deployment.image.runtime=spark-py",
+    )
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, overrides)
+
+    assert [problem.path for problem in caught.value.problems] == [
+        "experiment.distributed_training.backend_config",
+        "experiment.resume_state.resume_from_state",
+        "experiment.source_directory_datastore",
+        "deployment.image.runtime",
+    ]
+
+
+def test_an_option_that_lost_its_meaning_gets_a_note() -> None:
+    settings = load_settings(None, ("experiment.framework.sklearn._enable_optimized_mode=true",))
+
+    assert ["_enable_optimized_mode" in sentence for sentence in without_effect(settings)] == [True]
