@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 
 from flows.report import headline
 from flows.road import Road, explanation
@@ -202,7 +203,8 @@ def bring_back(
             return deploy_and_test(road, "prod", former, scoring, resources, cluster, "roll back prod")
     except MlopsError as error:
         raise MlopsError(
-            f"{failure.message} And then model {former.name}:{former.version} could not be brought back: {error.message}",
+            f"{failure.message} And then model {former.name}:{former.version} could not be brought back: "
+            f"{error.message}",
             "Look at the production service at once.",
             log_tail=error.log_tail or failure.log_tail,
         ) from error
@@ -260,7 +262,7 @@ def deploy_and_test(
 
 
 def end_state(road: Road) -> State[dict[str, Any]]:
-    """The flow's state: completed for a business decision, whichever it is; failed when production had to be restored."""
+    """The flow's state: completed for a decision, whichever it is; failed when production had to be restored."""
     if road.report is None:
         raise RuntimeError("the road was not left yet: its report is made then")
     message, data = headline(road.report), road.report.model_dump(mode="json")

@@ -43,8 +43,8 @@ def beyond_scope(settings: Settings) -> Iterator[Problem]:
         "deployment.image.use_custom_environment": deployment.image.use_custom_environment,
         "deployment.image.docker.use_gpu": deployment.image.docker.use_gpu,
     }
-    for path, value in switched_on.items():
-        if value:
+    for path, on in switched_on.items():
+        if on:
             yield Problem(path, "true", f"{_LATER}; set it to false")
     given = {
         "experiment.data_references": experiment.data_references,

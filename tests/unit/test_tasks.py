@@ -83,12 +83,14 @@ def test_an_error_of_the_sdk_becomes_a_sentence_with_the_next_step_and_stays_the
 
 
 def test_a_refused_login_says_so_whatever_was_tried() -> None:
-    with pytest.raises(ConnectionToAzureError, match="refused to create cluster 'c'.*403.*Check the login"):
-        with explained(ComputeError, "create cluster 'c'", "Check the quota."):
-            raise HttpError(403)
+    refused = pytest.raises(ConnectionToAzureError, match=r"refused to create cluster 'c'.*403.*Check the login")
+
+    with refused, explained(ComputeError, "create cluster 'c'", "Check the quota."):
+        raise HttpError(403)
 
 
 def test_an_error_of_ours_passes_as_it_is() -> None:
-    with pytest.raises(MlopsError, match=r"^There is no such run\. Start again\.$"):
-        with explained(ComputeError, "create cluster 'c'", "Check the quota."):
-            raise MlopsError("There is no such run.", "Start again.")
+    ours = pytest.raises(MlopsError, match=r"^There is no such run\. Start again\.$")
+
+    with ours, explained(ComputeError, "create cluster 'c'", "Check the quota."):
+        raise MlopsError("There is no such run.", "Start again.")
