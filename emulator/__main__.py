@@ -19,6 +19,12 @@ def _default_state_directory() -> Path:
     return Path(os.environ.get("AZUREML_EMULATOR_STATE_DIR") or Path(__file__).resolve().parent.parent / ".emulator")
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: a number from 1 to 65535")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m emulator",
@@ -41,13 +47,19 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", "run in the foreground until Ctrl-C"),
     ):
         command = add(name, text)
-        command.add_argument("--port", type=int, help="of HTTPS (default: last time's, else a free one)")
+        command.add_argument("--port", type=_port, help="of HTTPS (default: last time's, else a free one)")
         if name == "serve":
             command.add_argument("--failure-file", type=Path, help=argparse.SUPPRESS)
     add("stop", "stop it and everything that it started")
     add("status", "where it is, and what runs in it").add_argument("--json", action="store_true")
     environment = add("env", 'print what a shell needs to reach it: eval "$(python -m emulator env)"')
     environment.add_argument("--json", action="store_true", help="as a JSON object")
+    environment.add_argument(
+        "--directory",
+        type=lambda text: Path(text).expanduser().resolve(),
+        default=Path.cwd(),
+        help="where scripts call Workspace.from_config(): gets .azureml/config.json unless it has one (default: here)",
+    )
     logs = add("logs", "print its log")
     logs.add_argument("-f", "--follow", action="store_true")
     add("reset", "stop it and remove everything that it keeps")
@@ -58,13 +70,11 @@ def _serve(state_directory: Path, port: int | None) -> None:
     import asyncio
     import logging
 
-    from emulator.client_environment import write_client_files
+    from emulator.client_environment import without_proxy, write_client_files
     from emulator.server import Emulator, serve
-    from emulator.state import write_atomically
 
-    lock = daemon.hold_lock(state_directory)
-    if lock is None:
-        raise StartupError(f"an emulator runs already with state directory {state_directory}.")
+    daemon.become_the_emulator(state_directory)
+    os.environ.update(without_proxy(os.environ))  # for runs and replicas, which inherit it
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def ready(emulator: Emulator) -> None:
@@ -77,13 +87,12 @@ def _serve(state_directory: Path, port: int | None) -> None:
             client_id=emulator.identity.client_id,
             client_secret=emulator.identity.client_secret,
         )
-        write_atomically(state_directory / "emulator.json", daemon.describe(running))
+        daemon.announce(running)
 
-    with lock:
-        try:
-            asyncio.run(serve(state_directory, port, ready))
-        finally:
-            (state_directory / "emulator.json").unlink(missing_ok=True)
+    try:
+        asyncio.run(serve(state_directory, port, ready))
+    finally:
+        daemon.forget(state_directory)
 
 
 def _find(state_directory: Path) -> daemon.Running:
@@ -93,7 +102,7 @@ def _find(state_directory: Path) -> daemon.Running:
     return running
 
 
-def _env(state_directory: Path, as_json: bool) -> None:
+def _env(state_directory: Path, as_json: bool, directory: Path) -> None:
     from emulator.client_environment import client_environment, export_lines
 
     running = _find(state_directory)
@@ -102,12 +111,12 @@ def _env(state_directory: Path, as_json: bool) -> None:
         print(json.dumps(environment, indent=2))
         return
     print(export_lines(environment), end="")
-    _offer_workspace_config(Path.cwd())
+    _offer_workspace_config(directory)
 
 
 def _offer_workspace_config(directory: Path) -> None:
     """`Workspace.from_config()` reads a file and no variable: put one where it looks, unless there is one."""
-    from emulator.client_environment import find_workspace_config, workspace_config
+    from emulator.client_environment import find_workspace_config, names_default_workspace, workspace_config
 
     found = find_workspace_config(directory)
     if found is None:
@@ -122,7 +131,7 @@ def _offer_workspace_config(directory: Path) -> None:
             )
             return
         print(f"# wrote {found} for Workspace.from_config()", file=sys.stderr)
-    elif json.loads(found.read_text()) != json.loads(workspace_config()):
+    elif not names_default_workspace(found.read_text()):
         print(f"# {found} names another workspace: Workspace.from_config() will ask for that one.", file=sys.stderr)
 
 
@@ -159,12 +168,12 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "status":
             return _status(state_directory, options.json)
         elif options.command == "env":
-            _env(state_directory, options.json)
+            _env(state_directory, options.json, options.directory)
         elif options.command == "logs":
             log = state_directory / "emulator.log"
             if not log.exists():
                 raise StartupError(f"there is no log in {state_directory}: `python -m emulator start` makes one.")
-            return subprocess.call(["tail", "-n", "1000000", *(["-f"] if options.follow else []), str(log)])
+            return subprocess.call(["tail", "-n", "+1", *(["-f"] if options.follow else []), str(log)])
         elif options.command == "reset":
             daemon.reset(state_directory)
             print(f"removed {state_directory}")

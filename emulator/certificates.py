@@ -14,6 +14,7 @@ from pathlib import Path
 
 import certifi
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -84,9 +85,15 @@ def _make(directory: Path) -> None:
     write_atomically(directory / "server.pem", leaf.public_bytes(serialization.Encoding.PEM) + _pem(leaf_key))
 
 
-def _expired(path: Path) -> bool:
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    return certificate.not_valid_after_utc - _RENEW_BEFORE < datetime.now(timezone.utc)
+def _usable(directory: Path) -> bool:
+    try:
+        ca, leaf = (
+            x509.load_pem_x509_certificate((directory / name).read_bytes()) for name in ("ca.pem", "server.pem")
+        )
+        leaf.verify_directly_issued_by(ca)
+    except (FileNotFoundError, ValueError, InvalidSignature):
+        return False
+    return leaf.not_valid_after_utc - _RENEW_BEFORE > datetime.now(timezone.utc)
 
 
 def _trusted_already(bundle: Path) -> bytes:
@@ -99,12 +106,12 @@ def _trusted_already(bundle: Path) -> bytes:
 
 
 def ensure_certificates(directory: Path) -> Path:
-    """Make CA and leaf if they are missing or about to expire; returns the bundle that clients have to trust.
+    """Make CA and leaf if they are missing, damaged or about to expire; returns the bundle that clients have to trust.
 
     Args:
         directory: where ``ca.pem``, ``server.pem`` and ``bundle.pem`` (what this machine trusts, and the CA) lie.
     """
-    if not (directory / "server.pem").exists() or _expired(directory / "server.pem"):
+    if not _usable(directory):
         _make(directory)
     bundle = directory / "bundle.pem"
     write_atomically(bundle, _trusted_already(bundle) + b"\n" + (directory / "ca.pem").read_bytes(), 0o644)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,7 +70,30 @@ def workspace_config() -> str:
     return json.dumps(names, indent=2) + "\n"
 
 
-def client_environment(state_directory: Path, url: str, client_id: str, client_secret: str) -> dict[str, str]:
+def names_default_workspace(config: str) -> bool:
+    """Whether the text of a ``config.json`` names the workspace that a fresh emulator has."""
+    try:
+        names = json.loads(config)
+    except ValueError:
+        return False
+    return isinstance(names, dict) and json.loads(workspace_config()).items() <= names.items()
+
+
+def without_proxy(machine: Mapping[str, str]) -> dict[str, str]:
+    """``NO_PROXY`` in both spellings, so that a proxy for the internet is not asked for this machine."""
+    given = machine.get("no_proxy") or machine.get("NO_PROXY") or ""
+    hosts = [host for host in given.split(",") if host]
+    value = ",".join([*hosts, *(host for host in ("127.0.0.1", "localhost") if host not in hosts)])
+    return {"NO_PROXY": value, "no_proxy": value}
+
+
+def client_environment(
+    state_directory: Path,
+    url: str,
+    client_id: str,
+    client_secret: str,
+    machine: Mapping[str, str] = os.environ,
+) -> dict[str, str]:
     """The variables, for the SDK's ambient login, for azure-identity, and for the names of the default workspace."""
     port = url.rpartition(":")[2]
     bundle = str(state_directory / "tls" / "bundle.pem")
@@ -92,6 +116,7 @@ def client_environment(state_directory: Path, url: str, client_id: str, client_s
         "RESOURCE_GROUP": DEFAULT_RESOURCE_GROUP,
         "WORKSPACE_NAME": DEFAULT_WORKSPACE,
         "LOCATION": DEFAULT_LOCATION,
+        **without_proxy(machine),
     }
 
 

@@ -41,6 +41,15 @@ def not_found(kind: str, name: str, where: str = "this workspace") -> ServiceErr
     return ServiceError(404, "ResourceNotFound", f"{kind} '{name}' was not found in {where}.")
 
 
+def not_emulated(what: str) -> ServiceError:
+    """501 for what Azure can do and the emulator cannot: it names it and never pretends."""
+    return ServiceError(
+        501,
+        "NotEmulated",
+        f"The emulator does not implement {what}. What it implements is listed in emulator/README.md.",
+    )
+
+
 def bad_request(message: str) -> ServiceError:
     """400 for a body or parameter that the service does not accept."""
     return ServiceError(400, "BadRequest", message)

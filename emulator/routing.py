@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from emulator.errors import ServiceError, bad_request
+from emulator.errors import bad_request, not_emulated
 
 if TYPE_CHECKING:
     from emulator.management.store import Workspace
@@ -94,6 +94,14 @@ def _compile(template: str) -> re.Pattern[str]:
     return re.compile(pattern + "/?", re.IGNORECASE)
 
 
+def _decoded(value: str) -> str:
+    """A captured value as the client meant it. Many become names of files: none may climb out of its directory."""
+    text = unquote(value)
+    if "\0" in text or ".." in text.split("/"):
+        raise bad_request(f"'{value}' is not a name.")
+    return text
+
+
 class RouteTable:
     """Finds the route of a request. Routes are tried in the order in which the services list them."""
 
@@ -106,18 +114,13 @@ class RouteTable:
         """The route for ``raw_path`` (still URL-encoded: HyperDrive sends a scope with ``%2F``) and what it captured.
 
         Raises:
-            ServiceError: 501 with the path, for whatever the emulator does not know.
+            ServiceError: 501 with the path, for whatever the emulator does not know; 400 for a name that climbs up.
         """
         path = re.sub(r"/{2,}", "/", raw_path.partition("?")[0])
         for pattern, route in self._by_method.get(method, ()):
             if match := pattern.fullmatch(path):
-                return route, {name: unquote(value) for name, value in match.groupdict().items()}
-        raise ServiceError(
-            501,
-            "NotEmulated",
-            f"The emulator does not implement {method} {unquote(path)}. What it implements is listed in "
-            "emulator/README.md; run this on Azure, or add the route to the service's routes.py.",
-        )
+                return route, {name: _decoded(value) for name, value in match.groupdict().items()}
+        raise not_emulated(f"{method} {unquote(path)}")
 
 
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -23,8 +23,10 @@ from emulator.execution.routes import ExecutionService
 from emulator.history.routes import HistoryService
 from emulator.identity.routes import IdentityService
 from emulator.management.routes import ManagementService
+from emulator.management.store import check_subscription
 from emulator.metrics.routes import MetricsService
 from emulator.models.routes import ModelsService
+from emulator.operator.routes import OperatorService
 from emulator.profiles.routes import ProfilesService
 from emulator.routing import Request, RouteTable
 from emulator.services.routes import ServicesService
@@ -60,6 +62,7 @@ class Emulator:
         self.datasets = DatasetsService(self)
         self.profiles = ProfilesService(self)
         self.services = ServicesService(self)
+        self.operator = OperatorService(self)
         self.all_services = (
             self.identity,
             self.management,
@@ -75,6 +78,7 @@ class Emulator:
             self.datasets,
             self.profiles,
             self.services,
+            self.operator,
         )
         self._table = RouteTable(route for service in self.all_services for route in service.routes())
 
@@ -87,15 +91,15 @@ class Emulator:
             await service.stop()
 
     async def handle(self, http: web.Request) -> web.StreamResponse:
-        """Find the route, check the token, look the workspace up, call the handler."""
+        """Find the route, check the token, look subscription and workspace up, call the handler."""
         route, params = self._table.find(http.method, http.raw_path)
         if not route.open:
             self.identity.verify(http.headers.get("Authorization"))
+        if "subscription" in params:
+            check_subscription(params["subscription"])
         scope = None
         if "workspace" in params and route.workspace_must_exist:
-            scope = self.management.store.workspace(
-                params["subscription"], params["resource_group"], params["workspace"]
-            )
+            scope = self.management.store.workspace(params["resource_group"], params["workspace"])
         return await route.handler(Request(http, params, scope))
 
 
@@ -103,22 +107,25 @@ class Emulator:
 async def _answer_errors_and_log(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    http = request
+    path = request.rel_url.raw_path  # never the query: it carries signatures
     started = time.perf_counter()
     try:
-        response = await handler(http)
+        response = await handler(request)
     except ServiceError as error:
         response = web.json_response(error.payload(), status=error.status)
-    except (web.HTTPException, asyncio.CancelledError):
+    except web.HTTPException as error:  # aiohttp's own, such as 413 for a body that is too large
+        response = web.json_response(
+            ServiceError(error.status, error.reason, error.reason).payload(), status=error.status
+        )
+    except asyncio.CancelledError:
         raise
     except Exception:
-        log.exception("%s %s failed", http.method, http.path)
+        log.exception("%s %s failed", request.method, path)
         fault = ServiceError(
             500, "InternalServerError", "The emulator failed to answer; `python -m emulator logs` says why."
         )
         response = web.json_response(fault.payload(), status=500)
-    # Never the query: it carries signatures.
-    log.info("%s %s %d %.0f ms", http.method, http.path, response.status, (time.perf_counter() - started) * 1000)
+    log.info("%s %s %d %.0f ms", request.method, path, response.status, (time.perf_counter() - started) * 1000)
     return response
 
 
@@ -132,13 +139,13 @@ def bind(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        listener.listen(512)
     except OSError as error:
         listener.close()
         raise StartupError(
             f"port {port} on {HOST} cannot be used ({error.strerror}): choose another with --port, "
             "or leave --port out to take a free one."
         ) from error
-    listener.listen(512)
     return listener
 
 
@@ -195,6 +202,7 @@ async def serve(state_directory: Path, port: int | None, ready: Callable[[Emulat
         log.info("stopping")
     finally:
         await emulator.stop()
+        state.end_waits()
         await scoring.cleanup()
         await runner.cleanup()
         state.close()

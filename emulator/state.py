@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from emulator.errors import StartupError
+from emulator.errors import ServiceError, StartupError, bad_request
 
 Record = dict[str, Any]
 
@@ -103,6 +103,7 @@ class State:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._changed = asyncio.Event()
+        self._stopping = False
         path = directory / "state.db"
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -139,9 +140,20 @@ class State:
     def collection(self, name: str) -> Collection:
         return Collection(self, name)
 
+    def delete_scope(self, scope: str) -> None:
+        """Delete the records of every collection that have this scope."""
+        self.database.execute("DELETE FROM records WHERE scope = ?", (scope,))
+        self.notify()
+
     def folder(self, *parts: str) -> Path:
-        """A directory below the state directory, made if it is not there."""
+        """A directory below the state directory, made if it is not there.
+
+        Raises:
+            ServiceError: 400 for parts that lead out of the state directory.
+        """
         path = self.directory.joinpath(*parts)
+        if ".." in path.parts or not path.is_relative_to(self.directory):
+            raise bad_request(f"'{'/'.join(parts)}' is not a name.")
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -182,11 +194,16 @@ class State:
         """Wait until ``predicate()`` holds or ``seconds`` have passed; says whether it holds.
 
         This is what answers the SDK's polls late instead of early: its own pauses of five seconds then cost nothing.
+
+        Raises:
+            ServiceError: 503 when the emulator stops meanwhile.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while not predicate():
             remaining = deadline - loop.time()
+            if self._stopping:
+                raise ServiceError(503, "ServiceUnavailable", "The emulator is stopping: start it and ask again.")
             if remaining <= 0:
                 return False
             try:
@@ -194,6 +211,11 @@ class State:
             except asyncio.TimeoutError:
                 return predicate()
         return True
+
+    def end_waits(self) -> None:
+        """End every :meth:`wait_for` now: the emulator stops."""
+        self._stopping = True
+        self.notify()
 
     def close(self) -> None:
         self.database.close()

@@ -89,13 +89,13 @@ class Road:
             self._failure = explanation(error)
         self.report = self._make_report()
         try:
-            written = write_report(self.report, REPORTS)
+            write_report(self.report, REPORTS)
         except OSError as problem:
             raise MlopsError(
                 f"The report cannot be written to {REPORTS.resolve()} ({problem.strerror}).",
                 "Make the directory writable.",
             ) from problem
-        self.console.summary(self.report, written)
+        self.console.summary(self.report, REPORTS / "latest" / "report.md")
 
     def passed(self, stage: StageReport) -> None:
         """Note a stage that was deployed and tested, well or not."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from settings.workspace import WorkspaceTarget
 from tasks.errors import ConnectionToAzureError, WorkspaceError, http_status
 from tasks.operation import azure_operation, explained
+from tasks.progress import report
 from tasks.values import ReadyWorkspace
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ def ensure_workspace(target: WorkspaceTarget, create_if_missing: bool) -> ReadyW
         _create(target)
         created = True
         workspace = open_workspace(target)
+    report(f"{workspace.name} ({target.cloud}{', created' if created else ''})")
     return ReadyWorkspace(name=workspace.name, cloud=target.cloud, created=created)
 
 

@@ -18,7 +18,7 @@ from emulator import child_processes
 from emulator.client_environment import client_environment
 from emulator.content.store import NO_SNAPSHOT
 from emulator.environments.builder import EnvironmentBuildError
-from emulator.errors import ServiceError, bad_request
+from emulator.errors import ServiceError, bad_request, not_emulated
 from emulator.execution.nodes import NodePool
 from emulator.execution.process import RunContext, command_line, failure_sentence, process_environment
 from emulator.execution.submission import RunConfiguration, parse_configuration
@@ -95,11 +95,7 @@ class ExecutionService(Service):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def refuse_local(self, _: Request) -> web.Response:
-        raise ServiceError(
-            501,
-            "NotEmulated",
-            "The emulator does not implement runs on target 'local': submit to an AmlCompute target.",
-        )
+        raise not_emulated("runs on target 'local' (submit to an AmlCompute target)")
 
     async def submit(self, request: Request) -> web.Response:
         body, workspace = await request.json(), request.workspace

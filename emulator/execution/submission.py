@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from emulator.errors import ServiceError, bad_request
+from emulator.errors import bad_request, not_emulated
 from emulator.state import Record
 
 
@@ -44,10 +44,6 @@ class RunConfiguration(BaseModel):
         return " ".join([self.command, *map(shlex.quote, self.arguments)])
 
 
-def _not_emulated(what: str) -> ServiceError:
-    return ServiceError(501, "NotEmulated", f"The emulator does not implement {what}: run this on Azure.")
-
-
 def parse_configuration(record: Record) -> RunConfiguration:
     """The ``Configuration`` of a submission.
 
@@ -64,14 +60,14 @@ def parse_configuration(record: Record) -> RunConfiguration:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise bad_request(f"The run configuration cannot be read: {problems}.") from error
     if configuration.framework.lower() != "python":
-        raise _not_emulated(f"framework {configuration.framework} of a run")
+        raise not_emulated(f"framework {configuration.framework} of a run")
     if configuration.communicator.lower() != "none":
-        raise _not_emulated(f"communicator {configuration.communicator} of a run")
+        raise not_emulated(f"communicator {configuration.communicator} of a run")
     if configuration.node_count != 1:
-        raise _not_emulated(f"a run on {configuration.node_count} nodes")
+        raise not_emulated(f"a run on {configuration.node_count} nodes")
     for name in ("data", "data_references", "output_data"):
         if getattr(configuration, name):
-            raise _not_emulated(f"{to_camel(name)} of a run (data sets as its inputs or outputs)")
+            raise not_emulated(f"{to_camel(name)} of a run (data sets as its inputs or outputs)")
     if not configuration.script and not configuration.command:
         raise bad_request("The run configuration has neither a script nor a command.")
     return configuration

@@ -65,16 +65,17 @@ class IdentityService(Service):
 
     async def token(self, request: Request) -> web.Response:
         form = await request.http.post()
-        same_id = hmac.compare_digest(str(form.get("client_id", "")), self.client_id)
-        same_secret = hmac.compare_digest(str(form.get("client_secret", "")), self.client_secret)
+        if form.get("grant_type") != "client_credentials":
+            return _refusal(
+                400, "unsupported_grant_type", "The emulator knows one service principal, with a secret, and no users."
+            )
+        same_id = _same(str(form.get("client_id", "")), self.client_id)
+        same_secret = _same(str(form.get("client_secret", "")), self.client_secret)
         if not (same_id and same_secret):
-            return answer(
-                {
-                    "error": "invalid_client",
-                    "error_description": "The client id or secret is not this emulator's: "
-                    'run `eval "$(python -m emulator env)"` again.',
-                },
-                status=401,
+            return _refusal(
+                401,
+                "invalid_client",
+                'The client id or secret is not this emulator\'s: run `eval "$(python -m emulator env)"` again.',
             )
         token = self.issue(_TOKEN_SECONDS, aud=str(form.get("scope") or form.get("resource") or self.emulator.url))
         return answer({"access_token": token, "expires_in": _TOKEN_SECONDS, "token_type": "Bearer"})
@@ -122,3 +123,11 @@ class IdentityService(Service):
                 401, "AuthenticationFailed", f"The bearer token is not valid: {error}. Log in again."
             ) from error
         return Principal(object_id=claims["oid"], name=claims.get("name", ""))
+
+
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def _refusal(status: int, error: str, description: str) -> web.Response:
+    return answer({"error": error, "error_description": description}, status=status)

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from emulator.errors import ServiceError, not_found
+from emulator.errors import ServiceError, bad_request, not_found
 from emulator.management.payloads import (
     LOCATIONS,
     compute_payload,
@@ -48,7 +48,7 @@ class ManagementService(Service):
             Route("GET", "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices", self.provider),
             Route("GET", "/subscriptions/{subscription}/providers/Microsoft.Resources/deployments", self.deployments),
             Route("GET", _GROUP, self.resource_group),
-            Route("HEAD", _GROUP, self.resource_group),
+            Route("HEAD", _GROUP, self.has_resource_group),
             Route("PUT", _GROUP, self.put_resource_group),
             Route("GET", _DEPLOYMENTS, self.deployments),
             Route("PUT", _DEPLOYMENTS + "/{deployment}", self.deploy),
@@ -59,12 +59,13 @@ class ManagementService(Service):
             Route("GET", "/rp/workspaces/{WS}", self.get_workspace),
             Route("PUT", "/{WS}", self.put_workspace, workspace_must_exist=False),
             Route("PATCH", "/{WS}", self.patch_workspace),
+            Route("DELETE", "/{WS}", self.delete_workspace),
             Route("GET", "/{WS}/computes", self.computes),
             Route("GET", "/rp/workspaces/{WS}/computes", self.computes),
             Route("GET", "/{WS}/computes/{compute}", self.get_compute),
             Route("GET", "/rp/workspaces/{WS}/computes/{compute}", self.get_compute),
             Route("PUT", "/{WS}/computes/{compute}", self.put_compute),
-            Route("PATCH", "/{WS}/computes/{compute}", self.put_compute),
+            Route("PATCH", "/{WS}/computes/{compute}", self.patch_compute),
             Route("DELETE", "/{WS}/computes/{compute}", self.delete_compute),
             Route("POST", "/{WS}/computes/{compute}/listNodes", self.nodes),
             Route("GET", "/{WS}/operations/{operation}", self.operation),
@@ -111,14 +112,13 @@ class ManagementService(Service):
         return answer({"value": [self._workspace(workspace) for workspace in found]})
 
     async def resource_group(self, request: Request) -> web.Response:
-        name = request.params["resource_group"]
-        group = self.store.resource_group(name)
-        if group is None:
-            raise ServiceError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
-        return answer(resource_group_payload(group))
+        return answer(resource_group_payload(self.store.resource_group(request.params["resource_group"])))
+
+    async def has_resource_group(self, request: Request) -> web.Response:
+        self.store.resource_group(request.params["resource_group"])
+        return web.Response(status=204)
 
     async def put_resource_group(self, request: Request) -> web.Response:
-        _check_subscription(request)
         body = await request.json()
         group = self.store.put_resource_group(
             request.params["resource_group"], body.get("location") or DEFAULT_LOCATION, body.get("tags") or {}
@@ -130,17 +130,16 @@ class ManagementService(Service):
 
     async def deploy(self, request: Request) -> web.Response:
         """The SDK creates a workspace by deploying an ARM template; only the workspace in it is made."""
-        _check_subscription(request)
         body = await request.json()
         made = []
-        for resource in body["properties"]["template"]["resources"]:
-            if resource["type"].lower() == "microsoft.machinelearningservices/workspaces":
+        for resource in _template_resources(body):
+            if resource.get("type", "").lower() == "microsoft.machinelearningservices/workspaces":
                 properties = resource.get("properties") or {}
                 made.append(
                     self.store.put_workspace(
                         request.params["resource_group"],
                         resource["name"],
-                        resource["location"],
+                        resource.get("location") or DEFAULT_LOCATION,
                         properties.get("friendlyName"),
                         resource.get("tags") or {},
                     )
@@ -188,7 +187,6 @@ class ManagementService(Service):
         return answer(self._workspace(request.workspace))
 
     async def put_workspace(self, request: Request) -> web.Response:
-        _check_subscription(request)
         body = await request.json()
         workspace = self.store.put_workspace(
             request.params["resource_group"],
@@ -211,6 +209,21 @@ class ManagementService(Service):
         )
         return answer(self._workspace(workspace))
 
+    async def delete_workspace(self, request: Request) -> web.Response:
+        """Azure ends what is going on in the workspace; here, whoever deletes it does that first."""
+        workspace = request.workspace
+        busy = [f"web service '{service.name}'" for service in self.emulator.services.store.all(workspace.id)]
+        busy += [f"run '{run.run_id}'" for run in self.emulator.history.store.runs(workspace) if not run.is_terminal]
+        if busy:
+            raise ServiceError(
+                409,
+                "Conflict",
+                f"Workspace '{workspace.name}' still has {', '.join(busy)}: delete its web services and cancel its "
+                "runs first.",
+            )
+        self.store.delete_workspace(workspace)
+        return web.Response(status=200)
+
     def _compute(self, workspace: Workspace, compute: Compute) -> dict[str, Any]:
         return compute_payload(workspace, compute, self.emulator.execution.nodes_in_use(workspace, compute.name))
 
@@ -225,6 +238,10 @@ class ManagementService(Service):
     async def put_compute(self, request: Request) -> web.Response:
         compute = self.store.put_compute(request.workspace, request.params["compute"], await request.json())
         return answer(self._compute(request.workspace, compute), headers=self._operation_header(request))
+
+    async def patch_compute(self, request: Request) -> web.Response:
+        self.store.compute(request.workspace, request.params["compute"])
+        return await self.put_compute(request)
 
     async def delete_compute(self, request: Request) -> web.Response:
         self.store.delete_compute(request.workspace, request.params["compute"])
@@ -249,10 +266,8 @@ class ManagementService(Service):
         return answer({"amlCompute": sizes, "value": sizes})
 
 
-def _check_subscription(request: Request) -> None:
-    if request.params["subscription"] != SUBSCRIPTION:
-        raise ServiceError(
-            404,
-            "SubscriptionNotFound",
-            f"Subscription '{request.params['subscription']}' was not found: the emulator has {SUBSCRIPTION}.",
-        )
+def _template_resources(body: Any) -> list[dict[str, Any]]:
+    try:
+        return list(body["properties"]["template"]["resources"])
+    except (KeyError, TypeError) as error:
+        raise bad_request("The body has no properties.template.resources: it is not an ARM deployment.") from error

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from emulator.errors import ServiceError, not_found
+from emulator.errors import ServiceError, bad_request, not_emulated, not_found
 from emulator.management.virtual_machines import virtual_cpus
 from emulator.state import Record, State, utc_now
 
@@ -75,13 +75,35 @@ class Compute(BaseModel):
         return self.inner.get("clusterPurpose")
 
 
+def check_subscription(subscription: str) -> None:
+    """
+    Raises:
+        ServiceError: 404 for any subscription but the one that the emulator has.
+    """
+    if subscription != SUBSCRIPTION:
+        raise ServiceError(
+            404,
+            "SubscriptionNotFound",
+            f"Subscription '{subscription}' was not found: the emulator has {SUBSCRIPTION}.",
+        )
+
+
+def _whole_number(owner: Record, name: str, default: int) -> int:
+    value = owner.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, int) or value < 0:
+        raise bad_request(f"{name} is {value!r}: it is a whole number and not negative.")
+    return value
+
+
 def _aml_compute(inner: Record) -> Record:
     scale = inner.get("scaleSettings") or {}
-    least, most = int(scale.get("minNodeCount") or 0), int(scale.get("maxNodeCount") or 1)
+    least, most = _whole_number(scale, "minNodeCount", 0), _whole_number(scale, "maxNodeCount", 1)
     if least > most:
-        raise ServiceError(400, "BadRequest", f"minNodeCount {least} is more than maxNodeCount {most}.")
+        raise bad_request(f"minNodeCount {least} is more than maxNodeCount {most}.")
     if not inner.get("vmSize"):
-        raise ServiceError(400, "BadRequest", "vmSize is missing: an AmlCompute cluster has a size of its nodes.")
+        raise bad_request("vmSize is missing: an AmlCompute cluster has a size of its nodes.")
     return {
         "subnet": None,
         **inner,
@@ -96,15 +118,13 @@ def _aml_compute(inner: Record) -> Record:
 
 def _aks(inner: Record) -> Record:
     purpose = inner.get("clusterPurpose") or "FastProd"
-    count = int(inner.get("agentCount") or (1 if purpose == "DevTest" else 3))
+    count = _whole_number(inner, "agentCount", 0) or (1 if purpose == "DevTest" else 3)
     size = inner.get("agentVmSize") or "Standard_D3_v2"
     cpus = virtual_cpus(size)
     if purpose == "FastProd" and count * cpus < _FAST_PROD_CPUS:
-        raise ServiceError(
-            400,
-            "BadRequest",
+        raise bad_request(
             f"A FAST_PROD cluster needs at least {_FAST_PROD_CPUS} virtual CPUs: {count} agents of {size} "
-            f"with {cpus} each have {count * cpus}. Use more agents, a larger size, or purpose DEV_TEST.",
+            f"with {cpus} each have {count * cpus}. Use more agents, a larger size, or purpose DEV_TEST."
         )
     return {
         "loadBalancerType": "PublicIp",
@@ -136,8 +156,16 @@ class ManagementStore:
         self._workspaces = state.collection("workspaces")
         self._computes = state.collection("computes")
 
-    def resource_group(self, name: str) -> Record | None:
-        return self._groups.get(SUBSCRIPTION, name.lower())
+    def resource_group(self, name: str) -> Record:
+        """The resource group of that name.
+
+        Raises:
+            ServiceError: 404.
+        """
+        group = self._groups.get(SUBSCRIPTION, name.lower())
+        if group is None:
+            raise ServiceError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
+        return group
 
     def put_resource_group(self, name: str, location: str, tags: dict[str, str]) -> Record:
         return self._groups.put(SUBSCRIPTION, name.lower(), {"name": name, "location": location, "tags": tags})
@@ -146,36 +174,41 @@ class ManagementStore:
         found = [Workspace.model_validate(record) for record in self._workspaces.all(SUBSCRIPTION)]
         return [ws for ws in found if resource_group is None or ws.resource_group.lower() == resource_group.lower()]
 
-    def find_workspace(self, subscription: str, resource_group: str, name: str) -> Workspace | None:
+    def find_workspace(self, resource_group: str, name: str) -> Workspace | None:
         record = self._workspaces.get(SUBSCRIPTION, f"{resource_group}/{name}".lower())
-        return None if record is None or subscription != SUBSCRIPTION else Workspace.model_validate(record)
+        return None if record is None else Workspace.model_validate(record)
 
-    def workspace(self, subscription: str, resource_group: str, name: str) -> Workspace:
+    def workspace(self, resource_group: str, name: str) -> Workspace:
         """The workspace of that name.
 
         Raises:
             ServiceError: 404.
         """
-        found = self.find_workspace(subscription, resource_group, name)
+        found = self.find_workspace(resource_group, name)
         if found is None:
             have = ", ".join(f"{ws.resource_group}/{ws.name}" for ws in self.workspaces()) or "none"
             raise ServiceError(
                 404,
                 "ResourceNotFound",
-                f"Workspace '{name}' was not found in resource group '{resource_group}' of subscription "
-                f"{subscription}. The emulator has subscription {SUBSCRIPTION} with: {have}.",
+                f"Workspace '{name}' was not found in resource group '{resource_group}'. The emulator has: {have}.",
             )
         return found
 
     def put_workspace(
         self, resource_group: str, name: str, location: str, friendly_name: str | None, tags: dict[str, str]
     ) -> Workspace:
-        old = self.find_workspace(SUBSCRIPTION, resource_group, name)
+        """Create a workspace, or replace what can be changed of the one that is there.
+
+        Raises:
+            ServiceError: 404 when there is no such resource group.
+        """
+        group = self.resource_group(resource_group)
+        old = self.find_workspace(resource_group, name)
         workspace = Workspace(
             id=old.id if old else str(uuid.uuid4()),
             subscription=SUBSCRIPTION,
-            resource_group=resource_group,
-            name=name,
+            resource_group=group["name"],
+            name=old.name if old else name,
             location=location,
             friendly_name=friendly_name or name,
             tags=tags,
@@ -183,6 +216,11 @@ class ManagementStore:
         )
         self._workspaces.put(SUBSCRIPTION, f"{resource_group}/{name}".lower(), workspace.model_dump())
         return workspace
+
+    def delete_workspace(self, workspace: Workspace) -> None:
+        """Remove a workspace and every record of it, of whatever service."""
+        self._state.delete_scope(workspace.id)
+        self._workspaces.delete(SUBSCRIPTION, f"{workspace.resource_group}/{workspace.name}".lower())
 
     def computes(self, workspace: Workspace) -> list[Compute]:
         return [Compute.model_validate(record) for record in self._computes.all(workspace.id)]
@@ -212,11 +250,7 @@ class ManagementStore:
         properties = body.get("properties") or {}
         compute_type = properties.get("computeType") or (old.compute_type if old else None)
         if compute_type not in _DEFAULTS:
-            raise ServiceError(
-                501,
-                "NotEmulated",
-                f"The emulator does not implement compute type {compute_type!r}, only {', '.join(_DEFAULTS)}.",
-            )
+            raise not_emulated(f"compute type {compute_type!r}, only {', '.join(_DEFAULTS)}")
         inner = _merged(old.inner if old else {}, properties.get("properties") or {})
         now = utc_now()
         compute = Compute(

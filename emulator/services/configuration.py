@@ -115,16 +115,16 @@ def complete(body: Configuration, location: str, before: Configuration | None = 
         ServiceError: 400 for settings that contradict each other, 501 for what is not emulated.
     """
     compute_type = body.get("computeType")
+    if compute_type not in ("ACI", "AKS"):
+        raise ServiceError(
+            501, "NotEmulated", f"The emulator does not implement services of type {compute_type}, only ACI and AKS."
+        )
     _check_image_request(body.get("environmentImageRequest"))
-    if compute_type == "ACI":
-        configuration: Configuration = _filled(body, _ACI)
-        configuration["location"] = configuration["location"] or location
-        return configuration
     if compute_type == "AKS":
         return _complete_aks(body, before)
-    raise ServiceError(
-        501, "NotEmulated", f"The emulator does not implement services of compute type {compute_type!r}, only ACI, AKS."
-    )
+    configuration: Configuration = _filled(body, _ACI)
+    configuration["location"] = configuration["location"] or location
+    return configuration
 
 
 def _complete_aks(body: Configuration, before: Configuration | None) -> Configuration:

@@ -99,8 +99,8 @@ class Deployment:
                 started = loop.time()
                 try:
                     await replica.start(self._start_seconds)
-                except DeploymentError as failure:
-                    log.warning("%s: %s", replica.log, failure.message)
+                except (DeploymentError, OSError) as failure:
+                    log.warning("%s: %s", replica.log, failure)
             self._changed()
 
     async def _retire(self, replica: Replica) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from emulator.child_processes import tail
 from emulator.errors import ServiceError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("emulator.services")
 
+T = TypeVar("T")
 Progress = Callable[[Stage, str], None]
 
 
@@ -36,6 +37,22 @@ def audience(workspace: Workspace, name: str) -> str:
 def build_log_blob(operation: str) -> tuple[str, str]:
     """Container and name of the blob that an operation's environment is logged to, where Azure keeps it."""
     return "azureml", f"ImageLogs/{operation}/build.log"
+
+
+async def explained(work: Awaitable[T], name: str) -> T:
+    """Do the work of service or profile ``name``; what nobody has foreseen fails it like everything else does.
+
+    Raises:
+        DeploymentError: the work has failed.
+    """
+    try:
+        return await work
+    except DeploymentError:
+        raise
+    except Exception as error:
+        log.exception("bringing up %s failed", name)
+        message = f"The emulator failed to bring '{name}' up ({error}): `python -m emulator logs` says more."
+        raise DeploymentError("DeployService", "InternalServerError", message, "") from error
 
 
 class Rollouts:
@@ -102,11 +119,11 @@ class Rollouts:
         self._services.delete(workspace.id, name)
         served = self._router.remove(workspace.name, name)
         directory = self._state.directory / "services" / workspace.id / name
-        revisions = list(directory.iterdir()) if directory.is_dir() else []
+        revisions = [int(revision.name) for revision in directory.iterdir()] if directory.is_dir() else []
         if served is not None and served.deployment is not None:
             await served.deployment.drain()
         for revision in revisions:
-            await asyncio.to_thread(shutil.rmtree, revision)
+            await self._forget_revision(workspace, name, revision)
 
     async def stop(self) -> None:
         """Stop every process. Roll-outs are not ended by this: they are taken up again at the next start."""
@@ -130,15 +147,11 @@ class Rollouts:
         service = self._services.get(workspace.id, name)
         if service.operation is None:
             raise LookupError(f"web service '{name}' has no roll-out to do")
+        await self._bring_back(workspace, service)
         try:
-            revision = await self._replace(workspace, service, service.operation)
+            revision = await explained(self._replace(workspace, service, service.operation), name)
         except DeploymentError as failure:
             self._give_up(workspace, service, service.operation, failure)
-        except Exception as error:
-            log.exception("the roll-out of web service %s failed", name)
-            message = f"The emulator failed to bring '{name}' up ({error}): `python -m emulator logs` says more."
-            fault = DeploymentError("DeployService", "InternalServerError", message, "")
-            self._give_up(workspace, service, service.operation, fault)
         else:
             self._operations.advance(workspace.id, service.operation, "DeployService", "The service is healthy")
             done = self._services.update(
@@ -166,6 +179,8 @@ class Rollouts:
             return service.revision
         revision = self._state.next_number(f"revision/{name}", workspace.id)
         self._services.update(workspace.id, name, log_revision=revision)
+        if service.log_revision not in (None, service.revision):
+            await self._forget_revision(workspace, name, service.log_revision)
         served.awaited = True
         fresh = await self._bring_up(
             workspace,
@@ -216,6 +231,9 @@ class Rollouts:
 
     async def _drain(self, deployment: Deployment, workspace: Workspace, name: str, revision: int | None) -> None:
         await deployment.drain()
+        await self._forget_revision(workspace, name, revision)
+
+    async def _forget_revision(self, workspace: Workspace, name: str, revision: int | None) -> None:
         if revision is not None:
             await asyncio.to_thread(shutil.rmtree, self._directory(workspace, name, revision), ignore_errors=True)
 
@@ -224,12 +242,13 @@ class Rollouts:
         log.warning("web service %s: %s", service.name, failure.message)
         served = self.publish(workspace, service)
         served.awaited = False
+        health = "Healthy" if served.ready else "Unhealthy"
         self._services.update(
             workspace.id,
             service.name,
             next_configuration=None,
             operation=None,
-            state="Healthy" if served.ready else "Failed",
+            state="Failed" if served.deployment is None else health,
             error=failure.payload(),
             updated=utc_now(),
         )
@@ -237,27 +256,34 @@ class Rollouts:
 
     async def _restore(self, workspace: Workspace, name: str) -> None:
         service = self._services.get(workspace.id, name)
-        served = self.publish(workspace, service)
-        if service.revision is not None:
-            directory = self._directory(workspace, name, service.revision)
-            try:
-                served.deployment = await self._bring_up(
-                    workspace,
-                    name,
-                    service.configuration,
-                    directory,
-                    directory / "build.log",
-                    lambda stage, text: log.info("web service %s: %s: %s", name, stage, text),
-                    reuse=True,
-                )
-            except DeploymentError as failure:
-                log.warning("web service %s is not up again: %s", name, failure.message)
-                self._services.update(workspace.id, name, state="Failed", error=failure.payload())
-            else:
-                self._services.update(workspace.id, name, state="Healthy", error=None)
-            served.awaited = False
         if service.operation is not None:
             await self._roll_out(workspace, name)
+        else:
+            await self._bring_back(workspace, service)
+
+    async def _bring_back(self, workspace: Workspace, service: WebService) -> None:
+        """Serve again what served before the emulator stopped."""
+        name, served = service.name, self.publish(workspace, service)
+        if served.deployment is not None or not served.awaited or service.revision is None:
+            return
+        directory = self._directory(workspace, name, service.revision)
+        work = self._bring_up(
+            workspace,
+            name,
+            service.configuration,
+            directory,
+            directory / "build.log",
+            lambda stage, text: log.info("web service %s: %s: %s", name, stage, text),
+            reuse=True,
+        )
+        try:
+            served.deployment = await explained(work, name)
+        except DeploymentError as failure:
+            log.warning("web service %s is not up again: %s", name, failure.message)
+            self._services.update(workspace.id, name, state="Failed", error=failure.payload())
+        else:
+            self._services.update(workspace.id, name, state="Healthy", error=None)
+        served.awaited = False
 
     def _note_health(self, workspace: Workspace, name: str) -> None:
         served, service = self._router.find(workspace.name, name), self._services.find(workspace.id, name)

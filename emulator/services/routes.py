@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -21,6 +21,9 @@ from emulator.services.router import Router
 from emulator.services.store import Operation, OperationStore, WebService, WebServiceStore, matches, new_key
 from emulator.state import utc_now
 
+if TYPE_CHECKING:
+    from emulator.server import Emulator
+
 MMS = "/modelmanagement/v1.0/{WS}"
 _LONG_POLL_SECONDS = 25.0
 _LOG_LINES = 5000  # get_logs' own default
@@ -29,7 +32,7 @@ _LOG_LINES = 5000  # get_logs' own default
 class ServicesService(Service):
     """Web services (``azureml.core.Webservice``), really served, and the scoring front end before them."""
 
-    def __init__(self, emulator: Any) -> None:
+    def __init__(self, emulator: Emulator) -> None:
         super().__init__(emulator)
         self.router = Router(self.state)
         self.rollouts = Rollouts(emulator, self.router)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
+import re
 import shutil
 import time
 import uuid
@@ -16,13 +18,19 @@ from xml.etree import ElementTree
 
 from aiohttp import web
 
-from emulator.errors import ServiceError, bad_request, not_found
+from emulator.errors import ServiceError, bad_request, not_emulated, not_found
 from emulator.routing import Request, Route
 from emulator.service import Service
 
 ACCOUNT = "store"
 _DATASTORE = "azureml-blobstore-"
 _SIGNED_SECONDS = 24 * 3600
+_LONGEST_NAME = 255  # bytes of one part of a name: what file systems take
+_LONGEST_BLOCK_ID = 64  # bytes
+_CHUNK = 1 << 20  # bytes
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+# One of them is needed. The SDK's uploader looks with HEAD, at the address to write to, whether the blob is there.
+_PERMISSIONS = {"PUT": "w", "GET": "r", "HEAD": "rw"}
 
 
 class StorageService(Service):
@@ -39,6 +47,12 @@ class StorageService(Service):
             ),
         ]
 
+    async def start(self) -> None:
+        """Remove what uploads that were broken off by the emulator's end have left; blocks wait for their list."""
+        for left in self.state.folder("uploads").iterdir():
+            if left.is_file():
+                left.unlink()
+
     def datastore_container(self, workspace_id: str) -> str:
         """The container behind the default datastore of a workspace, named as on Azure."""
         return f"{_DATASTORE}{workspace_id}"
@@ -50,7 +64,9 @@ class StorageService(Service):
             ServiceError: 400 when the name leaves the container.
         """
         relative = PurePosixPath(blob)
-        if relative.is_absolute() or ".." in relative.parts or "/" in container or container in ("", ".", ".."):
+        outside = relative.is_absolute() or ".." in relative.parts or container in ("", ".", "..") or "/" in container
+        too_long = any(len(part.encode()) > _LONGEST_NAME for part in relative.parts)
+        if outside or too_long or not relative.parts or "\0" in blob:
             raise bad_request(f"'{container}/{blob}' is not a name of a blob.")
         return self.state.directory / "blobs" / container / relative
 
@@ -71,6 +87,7 @@ class StorageService(Service):
         return self._signed(container, blob, "r", self.emulator.url)
 
     def _signed(self, container: str, blob: str, permission: str, base: str) -> str:
+        blob = str(PurePosixPath(blob))  # requests lose doubled slashes on the way
         expiry = str(int(time.time()) + _SIGNED_SECONDS)
         signature = self._signature(container, blob, permission, expiry)
         query = urlencode({"sp": permission, "se": expiry, "sig": signature})
@@ -92,9 +109,9 @@ class StorageService(Service):
         permission, expiry = request.query.get("sp", ""), request.query.get("se", "0")
         signed = "" if request.query.get("sr") == "c" else blob
         expected = self._signature(container, signed, permission, expiry)
-        needed = {"PUT": "w"}.get(request.http.method, "rw")
-        genuine = hmac.compare_digest(request.query.get("sig", ""), expected) and permission in needed
-        if not genuine or int(expiry) < time.time():
+        genuine = hmac.compare_digest(request.query.get("sig", "").encode(), expected.encode())
+        enough = not set(permission).isdisjoint(_PERMISSIONS[request.http.method])
+        if not (genuine and enough) or int(expiry) < time.time():
             raise ServiceError(
                 403, "AuthenticationFailed", f"The signature does not allow this access to blob '{blob}'."
             )
@@ -102,7 +119,12 @@ class StorageService(Service):
 
     async def put(self, request: Request) -> web.StreamResponse:
         path = self._authorize(request)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise _name_conflict(request) from error
+        if path.is_dir():
+            raise _name_conflict(request)
         operation = request.query.get("comp")
         if operation == "block":
             blocks = self._blocks(path)
@@ -110,11 +132,23 @@ class StorageService(Service):
             await self._receive(request.http, blocks / _block_name(request.query.get("blockid", "")))
         elif operation == "blocklist":
             await self._commit_blocks(request.http, path)
+        elif operation == "appendblock":
+            return await self._append(request, path)
         elif operation is None:
             await self._receive(request.http, path)
         else:
-            raise bad_request(f"Blob operation comp={operation} is not emulated.")
+            raise not_emulated(f"the blob operation comp={operation}")
         return web.Response(status=201, headers=_headers(path) if path.exists() else {})
+
+    async def _append(self, request: Request, path: Path) -> web.Response:
+        """Add to an append blob: how an interactive run streams what its user prints."""
+        if not path.is_file():
+            raise not_found("Blob", request.params["blob"], f"container '{request.params['container']}'")
+        content, offset = await request.http.read(), path.stat().st_size
+        with path.open("ab") as file:
+            file.write(content)
+        position = {"x-ms-blob-append-offset": str(offset), "x-ms-blob-committed-block-count": "1"}
+        return web.Response(status=201, headers={**_headers(path), **position})
 
     def _blocks(self, path: Path) -> Path:
         return self.state.folder("uploads") / hashlib.sha256(str(path).encode()).hexdigest()
@@ -123,7 +157,7 @@ class StorageService(Service):
         temporary = self.state.folder("uploads") / uuid.uuid4().hex
         try:
             with temporary.open("wb") as file:
-                async for chunk in http.content.iter_chunked(1 << 20):
+                async for chunk in http.content.iter_chunked(_CHUNK):
                     file.write(chunk)
             temporary.replace(path)
         finally:
@@ -139,42 +173,74 @@ class StorageService(Service):
         if missing := [block for block, part in zip(listed, parts, strict=True) if not part.is_file()]:
             raise bad_request(f"The block list names blocks that were not uploaded: {', '.join(missing)}.")
         temporary = self.state.folder("uploads") / uuid.uuid4().hex
-        with temporary.open("wb") as file:
-            for part in parts:
-                with part.open("rb") as source:
-                    shutil.copyfileobj(source, file)
+        await asyncio.to_thread(_concatenate, parts, temporary)
         temporary.replace(path)
         shutil.rmtree(blocks, ignore_errors=True)
 
     async def get(self, request: Request) -> web.StreamResponse:
         path = self._authorize(request)
         if not path.is_file():
-            raise not_found("Blob", request.params["blob"], "its container")
-        headers = _headers(path)
-        if request.http.method == "HEAD":
-            return web.Response(headers={**headers, "Content-Length": str(path.stat().st_size)})
-        wanted = request.http.headers.get("x-ms-range") or request.http.headers.get("Range")
-        if wanted is None:
-            return web.FileResponse(path, headers=headers)
+            raise not_found("Blob", request.params["blob"], "this storage account")
         size = path.stat().st_size
-        first, _, last = wanted.partition("=")[2].partition("-")
-        start, end = int(first), min(int(last) if last else size - 1, size - 1)
-        if start > end:
-            raise ServiceError(416, "InvalidRange", f"Blob '{request.params['blob']}' has {size} bytes, not {wanted}.")
-        with path.open("rb") as file:
-            file.seek(start)
-            content = file.read(end - start + 1)
-        return web.Response(
-            status=206, body=content, headers={**headers, "Content-Range": f"bytes {start}-{end}/{size}"}
-        )
+        wanted = request.http.headers.get("x-ms-range") or request.http.headers.get("Range")
+        part = byte_range(wanted, size) if wanted else None
+        first, last = part or (0, size - 1)
+        response = web.StreamResponse(status=206 if part else 200, headers=_headers(path))
+        if part:
+            response.headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+        response.content_length = last - first + 1
+        await response.prepare(request.http)
+        if request.http.method != "HEAD":
+            with path.open("rb") as file:
+                file.seek(first)
+                while chunk := file.read(min(_CHUNK, last + 1 - file.tell())):
+                    await response.write(chunk)
+        await response.write_eof()
+        return response
+
+
+def byte_range(header: str, size: int) -> tuple[int, int] | None:
+    """First and last byte that a ``Range`` header wants of ``size`` bytes; ``None`` (all) for one to be ignored.
+
+    Raises:
+        ServiceError: 416 when none of its bytes is there.
+    """
+    match = _RANGE.fullmatch(header.strip())
+    if match is None or match.groups() == ("", ""):
+        return None
+    start, end = match.groups()
+    first = int(start) if start else max(0, size - int(end))
+    last = min(int(end), size - 1) if start and end else size - 1
+    if first > last:
+        raise ServiceError(416, "InvalidRange", f"The blob has {size} bytes, and none of {header}.")
+    return first, last
+
+
+def _name_conflict(request: Request) -> ServiceError:
+    return ServiceError(
+        409,
+        "BlobNameConflict",
+        f"Blob '{request.params['blob']}' cannot be written: blobs are files here, so that a name cannot be a blob and "
+        "the folder of another.",
+    )
+
+
+def _concatenate(parts: list[Path], target: Path) -> None:
+    with target.open("wb") as file:
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, file, _CHUNK)
 
 
 def _block_name(block: str) -> str:
     """Block ids are base64 and chosen by the client: hex keeps them inside their folder."""
     try:
-        return base64.b64decode(block, validate=True).hex()
+        name = base64.b64decode(block, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise bad_request(f"'{block}' is not the id of a block.") from error
+        raise bad_request(f"'{block}' is not the id of a block: that is base64.") from error
+    if not 0 < len(name) <= _LONGEST_BLOCK_ID:
+        raise bad_request(f"'{block}' is not the id of a block: that has 1 to {_LONGEST_BLOCK_ID} bytes.")
+    return name.hex()
 
 
 def _headers(path: Path) -> dict[str, str]:

@@ -1,12 +1,19 @@
-"""The unmodified SDK in this process, pointed at the session's emulator before it is first imported."""
+"""The unmodified SDK in this process, pointed at the session's emulator before it is first imported; and plain HTTPS,
+for what the SDK never sends."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
+
+from tests.conftest import RunningEmulator, emulator_command
 
 if TYPE_CHECKING:
     from azureml.core import Workspace
@@ -24,3 +31,46 @@ def workspace(client_environment: dict[str, str]) -> Workspace:
         subscription_id=os.environ["SUBSCRIPTION_ID"],
         resource_group=os.environ["RESOURCE_GROUP"],
     )
+
+
+@dataclass(frozen=True)
+class Client:
+    """A client that trusts the emulator and is logged in to it."""
+
+    url: str
+    session: requests.Session
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        """``path`` below the emulator's address, or an address of its own."""
+        address = path if path.startswith("https://") else self.url + path
+        return self.session.request(method, address, timeout=30, **options)
+
+
+def log_in(emulator: RunningEmulator) -> Client:
+    """A client of an emulator, with a token from its identity service."""
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = emulator.environment["REQUESTS_CA_BUNDLE"]
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": emulator.environment["AZURE_CLIENT_ID"],
+        "client_secret": emulator.environment["AZURE_CLIENT_SECRET"],
+    }
+    token = session.post(f"{emulator.url}/adfs/oauth2/token", form, timeout=30).json()["access_token"]
+    session.headers["Authorization"] = f"Bearer {token}"
+    return Client(emulator.url, session)
+
+
+@pytest.fixture(scope="session")
+def client(emulator: RunningEmulator) -> Iterator[Client]:
+    made = log_in(emulator)
+    yield made
+    made.session.close()
+
+
+@pytest.fixture
+def own_state(tmp_path: Path) -> Iterator[Path]:
+    """A state directory for one test, with nothing running over it in the end."""
+    directory = tmp_path / "state"
+    yield directory
+    emulator_command("stop", "--state-dir", str(directory))
