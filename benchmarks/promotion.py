@@ -24,7 +24,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = ("code", "emulator", "flows", "settings", "tasks")
-ALPHAS = (0.5, 0.4, 0.3, 0.2, 0.1)  # each a little better than the one before, so that every run of them promotes
+ALPHAS = (0.5, 0.4, 0.35, 0.3, 0.25)  # each a little better than the one before, so that every run of them promotes
 
 
 def _command(directory: Path, environment: dict[str, str], *arguments: str) -> float:

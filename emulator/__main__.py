@@ -63,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     logs = add("logs", "print its log")
     logs.add_argument("-f", "--follow", action="store_true")
     add("reset", "stop it and remove everything that it keeps")
+    routes = add("routes", "list what it implements").add_mutually_exclusive_group()
+    routes.add_argument("--write", action="store_true", help="bring the list in emulator/README.md up to date")
+    routes.add_argument(
+        "--check", action="store_true", help="fail when the list in emulator/README.md is not up to date"
+    )
     return parser
 
 
@@ -135,6 +140,17 @@ def _offer_workspace_config(directory: Path) -> None:
         print(f"# {found} names another workspace: Workspace.from_config() will ask for that one.", file=sys.stderr)
 
 
+def _routes(write: bool, check: bool) -> None:
+    from emulator import coverage
+
+    if write:
+        coverage.write()
+    elif not check:
+        print(coverage.coverage(), end="")
+    elif not coverage.is_fresh():
+        raise StartupError(f"the routes in {coverage.README} are stale: `python -m emulator routes --write`.")
+
+
 def _status(state_directory: Path, as_json: bool) -> int:
     running = daemon.find(state_directory)
     if as_json:
@@ -177,6 +193,8 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "reset":
             daemon.reset(state_directory)
             print(f"removed {state_directory}")
+        elif options.command == "routes":
+            _routes(options.write, options.check)
     except StartupError as error:
         if getattr(options, "failure_file", None):
             options.failure_file.write_text(str(error))

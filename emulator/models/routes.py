@@ -16,7 +16,9 @@ from emulator.models.store import Model, ModelStore, select
 from emulator.routing import Request, Route, answer
 from emulator.service import Service
 
-_MMS = "/modelmanagement/v1.0/{WS}"
+MMS = "/modelmanagement/v1.0/{WS}"
+"""Of the model management service: models, web services, profiles and their operations."""
+
 _PAGE = 255  # models at a time, the most that the SDK asks for
 
 
@@ -29,14 +31,14 @@ class ModelsService(Service):
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", _MMS + "/assets", self.create_asset),
-            Route("GET", _MMS + "/assets", self.list_assets),
-            Route("GET", _MMS + "/assets/{asset}", self.get_asset),
-            Route("POST", _MMS + "/models", self.register),
-            Route("GET", _MMS + "/models", self.list_models),
-            Route("GET", _MMS + "/models/{model}", self.get_model),
-            Route("PATCH", _MMS + "/models/{model}", self.patch_model),
-            Route("DELETE", _MMS + "/models/{model}", self.delete_model),
+            Route("POST", MMS + "/assets", self.create_asset),
+            Route("GET", MMS + "/assets", self.list_assets),
+            Route("GET", MMS + "/assets/{asset}", self.get_asset),
+            Route("POST", MMS + "/models", self.register),
+            Route("GET", MMS + "/models", self.list_models),
+            Route("GET", MMS + "/models/{model}", self.get_model),
+            Route("PATCH", MMS + "/models/{model}", self.patch_model),
+            Route("DELETE", MMS + "/models/{model}", self.delete_model),
         ]
 
     def files(self, workspace: Workspace, model: Model) -> dict[str, Path]:

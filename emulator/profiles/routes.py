@@ -13,6 +13,7 @@ from aiohttp import web
 from emulator.child_processes import tail
 from emulator.errors import ServiceError, bad_request
 from emulator.management.store import Workspace
+from emulator.models.routes import MMS
 from emulator.profiles.load import put_under_load
 from emulator.profiles.payloads import profile_payload, results
 from emulator.profiles.recommendation import CPU_BOUNDS, MEMORY_BOUNDS
@@ -20,9 +21,9 @@ from emulator.profiles.store import Profile, ProfileStore
 from emulator.routing import Request, Route, answer
 from emulator.service import Service
 from emulator.services.container import ContainerImage, build_container, resolve_image
+from emulator.services.payloads import operation_headers
 from emulator.services.replica import Replica
 from emulator.services.rollout import build_log_blob, explained
-from emulator.services.routes import MMS
 from emulator.services.store import DeploymentError, OperationStore
 from emulator.state import utc_now
 
@@ -108,8 +109,7 @@ class ProfilesService(Service):
         task = asyncio.create_task(self._measure(workspace, profile, image, rows))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        location = f"{self.emulator.url}{request.http.path.partition('/profiles')[0]}/operations/{operation.id}"
-        return answer({}, status=202, headers={"Operation-Location": location})
+        return answer({}, status=202, headers=operation_headers(self.emulator.url, workspace, operation))
 
     async def list_profiles(self, request: Request) -> web.Response:
         name, storage = request.query.get("name"), self.emulator.storage

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from emulator.management.store import Workspace
 from emulator.services.store import Operation, WebService
 
 
@@ -46,6 +47,11 @@ def service_payload(
         "trafficPercentile": None,
         "type": None,
     }
+
+
+def operation_headers(url: str, workspace: Workspace, operation: Operation) -> dict[str, str]:
+    """Where an operation is polled: the SDK takes only the last segment of the address."""
+    return {"Operation-Location": f"{url}/modelmanagement/v1.0{workspace.arm_id}/operations/{operation.id}"}
 
 
 def operation_payload(operation: Operation, log_url: str, offset: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ _SETTINGS = Path(__file__).with_name("gunicorn_settings.py")
 _APPLICATION = "azureml_inference_server_http.server.entry:app"
 _PROBE_PAUSE_SECONDS = 0.2
 _STOP_SECONDS = 10.0
+_ABORT_SECONDS = 0.5  # for one that has served nobody yet
 _LOG_LINES = 40
 
 
@@ -67,7 +68,9 @@ class Replica:
         """
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            listener.set_inheritable(True)
+            # Accepted connections inherit it. gunicorn leaves it out for a socket that it is handed, and an answer in
+            # two pieces then waits 40 ms for the acknowledgement of the first.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._process = await spawn(
                 [
                     *(str(self.container.python), "-m", "gunicorn", "--config", str(_SETTINGS)),
@@ -91,7 +94,7 @@ class Replica:
             for task in (ended, healthy):
                 task.cancel()
             if not self.ready:
-                await self.stop()
+                await self.stop(_ABORT_SECONDS)
 
     async def _probe_until_healthy(self) -> None:
         while True:
@@ -145,11 +148,11 @@ class Replica:
         except asyncio.TimeoutError:
             return
 
-    async def stop(self) -> None:
+    async def stop(self, grace_seconds: float = _STOP_SECONDS) -> None:
         """Stop the process; requests on their way are broken unless :meth:`drain` has waited for them."""
         self.ready = False
         if self._client is not None:
             await self._client.close()
             self._client = None
         if self._process is not None:
-            await terminate(self._process, _STOP_SECONDS)
+            await terminate(self._process, grace_seconds)

@@ -111,7 +111,9 @@ class Rollouts:
             await asyncio.gather(task, return_exceptions=True)
         service = self._services.get(workspace.id, name)
         if service.operation is not None:
-            self._operations.end(workspace.id, service.operation, "Cancelled")
+            message = f"A newer request for '{name}' has taken the place of this operation."
+            superseded = DeploymentError("DeployService", "Superseded", message, "")
+            self._operations.end(workspace.id, service.operation, "Cancelled", superseded)
 
     async def remove(self, workspace: Workspace, name: str) -> None:
         """Stop and forget a service."""

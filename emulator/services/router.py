@@ -18,6 +18,7 @@ LARGEST_REQUEST = 256 << 20  # bytes
 _HOLD_SECONDS = 20.0
 _RETRY_AFTER_SECONDS = 5
 _ATTEMPTS = 3
+_RETRY_SECONDS = 0.05
 # Between two hops only (RFC 9110, 7.6.1), and the service's key, which is nothing to the entry script.
 _NOT_FORWARDED = frozenset(
     (
@@ -146,7 +147,8 @@ class Router:
                         answer = await response.read()
             except aiohttp.ClientConnectionError:
                 # The replica went away before it answered. Scoring is asked for again: like Azure's front end, this
-                # takes entry scripts for idempotent.
+                # takes entry scripts for idempotent. The pause lets the end of its process be noticed first.
+                await asyncio.sleep(_RETRY_SECONDS)
                 continue
             except aiohttp.ClientPayloadError as error:
                 raise ServiceError(

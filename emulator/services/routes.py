@@ -10,12 +10,13 @@ from emulator.errors import ServiceError, bad_request
 from emulator.management.store import Workspace
 from emulator.models.json_patch import apply_patch
 from emulator.models.payloads import model_payload
+from emulator.models.routes import MMS
 from emulator.routing import Request, Route, answer
 from emulator.service import Service
 from emulator.services.access import issue_token
 from emulator.services.configuration import Configuration, check_name, complete, model_ids, replica_count
 from emulator.services.container import resolve_image
-from emulator.services.payloads import operation_payload, service_payload
+from emulator.services.payloads import operation_headers, operation_payload, service_payload
 from emulator.services.rollout import Rollouts, audience, build_log_blob
 from emulator.services.router import Router
 from emulator.services.store import Operation, OperationStore, WebService, WebServiceStore, matches, new_key
@@ -24,7 +25,6 @@ from emulator.state import utc_now
 if TYPE_CHECKING:
     from emulator.server import Emulator
 
-MMS = "/modelmanagement/v1.0/{WS}"
 _LONG_POLL_SECONDS = 25.0
 _LOG_LINES = 5000  # get_logs' own default
 
@@ -93,8 +93,7 @@ class ServicesService(Service):
         return self.store.get(request.workspace.id, request.params["service"])
 
     def _accepted(self, operation: Operation, request: Request) -> web.Response:
-        location = f"{self.emulator.url}{request.http.path.partition('/services')[0]}/operations/{operation.id}"
-        return answer({}, status=202, headers={"Operation-Location": location})
+        return answer({}, status=202, headers=operation_headers(self.emulator.url, request.workspace, operation))
 
     def _check_free(self, workspace: Workspace, name: str) -> None:
         if self.store.find(workspace.id, name) is not None:

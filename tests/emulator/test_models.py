@@ -73,11 +73,12 @@ def test_a_downloaded_model_has_the_bytes_that_were_registered(workspace: Worksp
     from azureml.core import Model
 
     Path("folder", "inner").mkdir(parents=True)
+    Path("folder", "model.pkl").write_bytes(b"weights")
     Path("folder", "inner", "vocabulary.txt").write_text("words")
     file = Model.register(workspace, "model.pkl", "file").download("here")
     folder = Model.register(workspace, "folder", "folder").download("there")
     assert Path(file).read_bytes() == b"weights"
-    assert Path(folder, "vocabulary.txt").read_text() == "words"
+    assert Path(folder, "inner", "vocabulary.txt").read_text() == "words"
 
 
 def test_tags_properties_and_description_can_be_changed(workspace: Workspace) -> None:

@@ -94,5 +94,5 @@ def test_a_data_set_of_another_kind_is_refused_by_name(workspace: Workspace, tmp
     datastore = workspace.get_default_datastore()
     Dataset.File.upload_directory(str(folder), (datastore, "table"), overwrite=True, show_progress=False)
     table = Dataset.Tabular.from_delimited_files((datastore, "table/table.csv"))
-    with pytest.raises(WebserviceException, match="does not implement data sets with header"):
+    with pytest.raises(WebserviceException, match="does not implement data sets with delimiter"):
         Model.profile(workspace, "table", [], inference_config(FAILING), input_dataset=table)
