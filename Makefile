@@ -31,7 +31,7 @@ down: $(VENV)/ready  ## stop the emulator and the Prefect server
 
 .PHONY: test
 test: $(VENV)/ready  ## all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: lint
 lint: $(VENV)/ready  ## ruff, mypy, import-linter, and that generated files are fresh
@@ -40,6 +40,12 @@ lint: $(VENV)/ready  ## ruff, mypy, import-linter, and that generated files are 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m settings schema --check
+	@$(BIN)/python -m emulator routes --check
+
+.PHONY: bench
+bench: $(VENV)/ready  ## measure what benchmarks/README.md states
+	@$(BIN)/python -m benchmarks.emulator
+	@$(BIN)/python -m benchmarks.promotion
 
 .PHONY: format
 format: $(VENV)/ready  ## format the code

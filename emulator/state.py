@@ -206,10 +206,12 @@ class State:
                 raise ServiceError(503, "ServiceUnavailable", "The emulator is stopping: start it and ask again.")
             if remaining <= 0:
                 return False
+            # Not asyncio.wait_for: before Python 3.12, that loses a cancellation which comes together with the change.
+            change = asyncio.ensure_future(self._changed.wait())
             try:
-                await asyncio.wait_for(self._changed.wait(), remaining)
-            except asyncio.TimeoutError:
-                return predicate()
+                await asyncio.wait((change,), timeout=remaining)
+            finally:
+                change.cancel()
         return True
 
     def end_waits(self) -> None:

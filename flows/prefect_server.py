@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 HOST = "127.0.0.1"
 _USUAL_PORT = 4200
 _START_SECONDS = 120.0
@@ -36,10 +38,11 @@ class PrefectServerError(Exception):
 
 @dataclass(frozen=True)
 class PrefectServer:
-    """A Prefect server: its process (``None`` for one that is not ours) and the address of its API."""
+    """A Prefect server: the address of its API; process number and time of creation (epoch seconds) when it is ours."""
 
-    pid: int | None
     api_url: str
+    pid: int | None = None
+    created: float | None = None
 
     @property
     def ui_url(self) -> str:
@@ -77,14 +80,13 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _alive(pid: int) -> bool:
+def _alive(server: PrefectServer) -> bool:
     """Whether the process is there and is the server that we started, not a later process with its number."""
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
+        process = psutil.Process(server.pid)
+        return process.create_time() == server.created and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return b"prefect" in command and state != "Z"
 
 
 def find() -> PrefectServer | None:
@@ -93,7 +95,7 @@ def find() -> PrefectServer | None:
     if not description.exists():
         return None
     server = PrefectServer(**json.loads(description.read_text()))
-    return server if server.pid is not None and _alive(server.pid) else None
+    return server if _alive(server) else None
 
 
 def _free_port() -> int:
@@ -164,7 +166,8 @@ def _launch() -> PrefectServer:
             stderr=log,
             start_new_session=True,
         )
-    server = PrefectServer(process.pid, f"http://{HOST}:{port}/api")
+    created = psutil.Process(process.pid).create_time()
+    server = PrefectServer(f"http://{HOST}:{port}/api", process.pid, created)
     temporary = home() / "server.json.tmp"
     temporary.write_text(json.dumps(asdict(server)))
     temporary.replace(home() / "server.json")
@@ -180,16 +183,16 @@ def stop() -> bool:
     server = find()
     if server is None or server.pid is None:
         return False
-    pid = server.pid
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
-            os.killpg(pid, number)
+            os.killpg(server.pid, number)
         except ProcessLookupError:
             break
-        if _wait(lambda: not _alive(pid), _STOP_SECONDS):
+        if _wait(lambda: not _alive(server), _STOP_SECONDS):
             break
-    if _alive(pid):
-        raise PrefectServerError(f"the Prefect server (process {pid}) does not end: look at {home() / 'server.log'}.")
+    if _alive(server):
+        log = home() / "server.log"
+        raise PrefectServerError(f"the Prefect server (process {server.pid}) does not end: look at {log}.")
     (home() / "server.json").unlink(missing_ok=True)
     return True
 
@@ -208,7 +211,7 @@ def ensure() -> PrefectServer:
             f"the Prefect server that PREFECT_API_URL names, {named}, does not answer: start it, correct the "
             "variable, or unset it to use a server on this machine."
         )
-    return PrefectServer(None, named)
+    return PrefectServer(named)
 
 
 def main() -> int:

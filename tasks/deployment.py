@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from settings.deployment import DeploymentSettings
 from settings.workspace import WorkspaceTarget
-from tasks.errors import DeploymentError
+from tasks.errors import DeploymentError, http_status
 from tasks.evaluation import find_service
-from tasks.operation import azure_operation, explained
+from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import report
 from tasks.values import Endpoint, ModelVersion, ReadyCompute, RegisteredModel, Resources, Scoring
 from tasks.workspace import open_workspace
@@ -82,8 +82,7 @@ def deploy(
         minutes: the deadline.
 
     Raises:
-        DeploymentError: Azure refuses it, or it does not get healthy; carries the end of the service's log.
-        OperationTimeout: it is neither healthy nor failed in time.
+        DeploymentError: Azure refuses it, or it does not get healthy in time; carries the end of the service's log.
     """
     workspace = open_workspace(target)
     name = service_name(deployment, stage)
@@ -195,18 +194,28 @@ def wait_until_healthy(service: Webservice, minutes: float) -> None:
     """Wait for the operation that the SDK has just started on this service.
 
     Raises:
-        DeploymentError: it failed, or the service is not healthy after it.
+        DeploymentError: it failed, or did not end in time, or the service is not healthy after it.
     """
     report("waiting until healthy")
-    next_step = "Mend what the log below says, usually in the scoring script or its packages."
-    try:
-        with explained(DeploymentError, f"get service '{service.name}' healthy", next_step):
+    from azureml.exceptions import WebserviceException
+
+    ended_well = True
+    with explained(DeploymentError, f"watch service '{service.name}'", "Look at it in the Azure ML studio."):
+        try:
             service.wait_for_deployment(show_output=False, timeout_sec=minutes * 60)
-            service.update_deployment_state()
-        if service.state != "Healthy":
-            raise DeploymentError(f"Service '{service.name}' is {service.state}.", next_step)
-    except DeploymentError as error:
-        raise DeploymentError(error.message, error.next_step, log_tail=_log_tail(service)) from error
+        except WebserviceException as error:
+            if http_status(error) is not None:
+                raise
+            ended_well = False
+        service.update_deployment_state()
+    if not ended_well or service.state != "Healthy":
+        # A service that was updated in vain is healthy all the same: it serves what it served before.
+        raise DeploymentError(
+            f"Service '{service.name}' did not get healthy with the new model within {minutes:g} minutes"
+            f"{first_sentences((service.error or {}).get('message'))}.",
+            "Mend what its log says, usually in the scoring script or its packages.",
+            log_tail=_log_tail(service),
+        )
 
 
 def _log_tail(service: Webservice) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -49,6 +50,17 @@ def azure_operation(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
         )(function)
 
     return decorate
+
+
+def first_sentences(message: str | None) -> str:
+    """What Azure says in ``message``, as the end of a sentence: ": script 'train.py' ended with exit code 1", or "".
+
+    Its first line, without what only announces the lines that follow it (a log, which is shown elsewhere).
+    """
+    lines = (message or "").strip().splitlines()
+    sentences = re.split(r"(?<=[.!?]) ", lines[0].strip()) if lines else []
+    told = " ".join(sentence for sentence in sentences if not sentence.endswith(":"))
+    return f": {told.rstrip('.')}" if told else ""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from settings.deployment import DeploymentSettings
 from settings.workspace import WorkspaceTarget
 from tasks.deployment import inference_configuration
 from tasks.errors import ProfilingError
-from tasks.operation import azure_operation, explained
+from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import report
 from tasks.values import LatencyProfile, ModelProfile, RegisteredModel, Scoring
 from tasks.waiting import within
@@ -72,21 +72,20 @@ def _sample_dataset(workspace: Workspace, sample: Path, name: str) -> Dataset:
     from azureml.data.dataset_type_definitions import PromoteHeadersBehavior
 
     row = json.dumps(json.loads(sample.read_text()))
-    datastore = workspace.get_default_datastore()
+    place = (workspace.get_default_datastore(), f"profiling/{name}")
     with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory, "requests.txt")
-        file.write_text((row + "\n") * _ROWS)
-        datastore.upload_files([str(file)], target_path=f"profiles/{name}", overwrite=True, show_progress=False)
+        Path(directory, "requests.jsonl").write_text((row + "\n") * _ROWS)
+        Dataset.File.upload_directory(directory, place, overwrite=True, show_progress=False)
     return Dataset.Tabular.from_delimited_files(
-        (datastore, f"profiles/{name}/requests.txt"), separator="\n", header=PromoteHeadersBehavior.NO_HEADERS
+        (place[0], f"{place[1]}/requests.jsonl"), separator="\n", header=PromoteHeadersBehavior.NO_HEADERS
     )
 
 
 def _value(name: str, model: RegisteredModel, details: dict[str, Any]) -> ModelProfile:
     if details.get("state") != "Succeeded":
-        error = details.get("error") or {}
+        reason = first_sentences((details.get("error") or {}).get("message"))
         raise ProfilingError(
-            f"The profile of model {model.model_id} ended as {details.get('state')}: {error.get('message', error)}",
+            f"The profile of model {model.model_id} ended as {details.get('state')}{reason}.",
             "Mend the scoring script or its packages.",
             log_tail=_log_tail(details.get("errorLogsUri")),
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from settings.experiment import ExperimentSettings
 from settings.workspace import WorkspaceTarget
 from tasks.errors import TrainingError
-from tasks.operation import azure_operation, explained
+from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import report
 from tasks.values import ReadyCompute, RegisteredEnvironment, TrainedRun
 from tasks.waiting import poll
@@ -135,7 +135,7 @@ def wait_for_training(
     if status != "Completed":
         raise TrainingError(
             f"Training run '{run_id}' ended as {status}{_reason(run)}.",
-            f"Look at its log below, or at {run.get_portal_url()}.",
+            "Mend what the end of its log says, and start the flow again.",
             log_tail=_log_tail(run),
         )
     with explained(TrainingError, f"read the metrics of training run '{run_id}'", "Start the flow again."):
@@ -178,8 +178,7 @@ def _find(workspace: Any, run_id: str) -> Run | None:
 
 def _reason(run: Run) -> str:
     error = (run.get_details().get("error") or {}).get("error") or {}
-    first = str(error.get("message") or "").strip().splitlines()
-    return f": {first[0]}" if first else ""
+    return first_sentences(error.get("message"))
 
 
 def _log_tail(run: Run) -> str | None:

@@ -174,6 +174,7 @@ class EnvironmentBuilder:
                 requirements = environment / "requirements.txt"
                 write_atomically(requirements, "\n".join(recipe.requirements) + "\n")
                 install = [program, "pip", "install", "--python", str(interpreter), "--requirement", str(requirements)]
+                install.append("--compile-bytecode")  # once here, and not in each first start of a replica
                 await self._run(install, output)
         except BaseException:
             await asyncio.to_thread(shutil.rmtree, environment, ignore_errors=True)

@@ -22,6 +22,7 @@ _INHERITED = (
     "LC_ALL",
     "TZ",
     "TMPDIR",
+    "LD_LIBRARY_PATH",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "NO_PROXY",

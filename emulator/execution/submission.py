@@ -34,7 +34,7 @@ class RunConfiguration(BaseModel):
     @property
     def title(self) -> str:
         """What runs, for messages."""
-        return f"script '{self.script}'" if self.script else "the command"
+        return f"Script '{self.script}'" if self.script else "The command"
 
     @property
     def shell_command(self) -> str | None:

@@ -38,6 +38,7 @@ class Checkout:
     directory: Path
     environment: dict[str, str]
     last: FinishedRun | None = field(default=None)
+    released: int | None = field(default=None)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import emulator_command
 from tests.flow.conftest import Checkout, FinishedRun
 
 pytestmark = pytest.mark.flow
@@ -25,8 +26,10 @@ def edited(checkout: Checkout, path: Path, old: str, new: str) -> Iterator[None]
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new))
-    yield
-    file.write_text(text)
+    try:
+        yield
+    finally:
+        file.write_text(text)
 
 
 def failed(run: FinishedRun) -> str:
@@ -34,7 +37,8 @@ def failed(run: FinishedRun) -> str:
     assert run.exit_status == 1, run.terminal
     assert run.report["outcome"] == "Failed"
     assert run.report["error"]["next_step"]
-    assert "Traceback" not in run.terminal.replace(run.report["error"]["log_tail"] or "", "")
+    # Of the user's own script, in the end of its log, and of nothing else.
+    assert run.terminal.count("Traceback") == (run.report["error"]["log_tail"] or "").count("Traceback")
     assert run.report["production_url"] is None
     return run.terminal
 
@@ -61,7 +65,9 @@ def test_a_prefect_server_that_does_not_answer_is_named(checkout: Checkout) -> N
 
 
 def test_an_emulator_that_cannot_start_says_why(checkout: Checkout, tmp_path: Path) -> None:
-    (tmp_path / "state.db").write_text("this is no database, and never was one" * 100)
+    emulator_command("start", "--state-dir", str(tmp_path))
+    emulator_command("stop", "--state-dir", str(tmp_path))
+    (tmp_path / "state.db").write_text("this is no database any more" * 100)
     environment = {**checkout.environment, "AZUREML_EMULATOR_STATE_DIR": str(tmp_path)}
 
     terminal = failed(Checkout(checkout.directory, environment).run())
@@ -111,6 +117,7 @@ def test_after_all_of_this_the_next_run_works(checkout: Checkout) -> None:
 
     assert run.exit_status == 0, run.terminal
     assert run.report["outcome"] == "Promoted"
+    checkout.released = run.report["model"]["version"]
 
 
 def test_an_answer_that_the_check_refuses_in_dev_keeps_the_model_from_production(checkout: Checkout) -> None:
@@ -142,4 +149,4 @@ def test_production_that_does_not_hold_gets_its_former_model_back(checkout: Chec
     assert isinstance(json.loads(answer.stdout), list)
 
     again = checkout.run("--set", "experiment.script_parameters.--alpha=10")
-    assert again.report["comparison"]["production"]["version"] == 1
+    assert again.report["comparison"]["production"]["version"] == checkout.released
