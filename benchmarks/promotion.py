@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,16 @@ def _import_seconds(module: str) -> float:
 
 
 def _replica_seconds(log: str) -> float:
-    """Seconds during which replicas were starting, by what the emulator has logged."""
-    return sum(float(seconds) for seconds in re.findall(r"ready after (\d+\.\d+) s", log))
+    """Seconds during which at least one replica was starting, by what the emulator has logged."""
+    starts = []
+    for time_of_day, seconds in re.findall(r"^\S+ (\S+) INFO .* ready after (\d+\.\d+) s$", log, re.MULTILINE):
+        end = datetime.strptime(time_of_day, "%H:%M:%S,%f").replace(tzinfo=timezone.utc).timestamp()
+        starts.append((end - float(seconds), end))
+    total, until = 0.0, -math.inf
+    for begin, end in sorted(starts):
+        total += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return total
 
 
 def _training_seconds(emulator_state: Path, run_id: str) -> float:
@@ -60,7 +69,7 @@ def _training_seconds(emulator_state: Path, run_id: str) -> float:
     with sqlite3.connect(emulator_state / "state.db") as database:
         row = database.execute("SELECT body FROM records WHERE collection = 'runs' AND key = ?", (run_id,)).fetchone()
     run = json.loads(row[0])
-    start, end = (datetime.fromisoformat(run[name]) for name in ("start_time", "end_time"))
+    start, end = (datetime.fromisoformat(run[name]) for name in ("start_time_utc", "end_time_utc"))
     return (end - start).total_seconds()
 
 

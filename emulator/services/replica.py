@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,8 @@ import aiohttp
 from emulator.child_processes import spawn, tail, terminate
 from emulator.services.container import ScoringContainer
 from emulator.services.store import DeploymentError
+
+log = logging.getLogger("emulator.services")
 
 _SETTINGS = Path(__file__).with_name("gunicorn_settings.py")
 _APPLICATION = "azureml_inference_server_http.server.entry:app"
@@ -66,6 +70,7 @@ class Replica:
         Raises:
             DeploymentError: it ended (the entry script failed) or was not healthy in time; it is stopped then.
         """
+        started = time.monotonic()
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             # Accepted connections inherit it. gunicorn leaves it out for a socket that it is handed, and an answer in
@@ -90,6 +95,7 @@ class Replica:
                 raise self._failure(ended.result() if ended.done() else None, seconds)
             healthy.result()
             self.ready = True
+            log.info("replica %s ready after %.2f s", self.log.stem, time.monotonic() - started)
         finally:
             for task in (ended, healthy):
                 task.cancel()

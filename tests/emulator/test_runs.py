@@ -41,6 +41,11 @@ def _is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+@pytest.fixture(autouse=True)
+def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # an interactive run makes ./logs and ./outputs
+
+
 @pytest.fixture(scope="module")
 def here(workspace: Workspace) -> Environment:
     """The environment of these tests themselves: nothing has to be built."""
