@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from prefect.tasks import exponential_backoff
 
+from tasks.operation import LASTING
 from tasks.progress import listening
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Steps:
 
     def run(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a task and wait for it."""
-        with self._console.step(name, lasting=True) as step, listening(step.detail):
+        with self._console.step(name, lasting=LASTING in task.tags) as step, listening(step.detail):
             return self._configured(name, task)(*args, **kwargs)
 
     def start(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Started[R]:

@@ -108,6 +108,7 @@ def _create(target: WorkspaceTarget, name: str, configuration: Any, minutes: flo
         raise ComputeError(
             f"Compute target '{name}' ended as {cluster.provisioning_state}: {cluster.provisioning_errors}.", next_step
         )
+    report("created")
 
 
 def _wait(cluster: AmlCompute | AksCompute, minutes: float) -> None:

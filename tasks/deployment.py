@@ -102,6 +102,7 @@ def deploy(
             report("updating")
             service.update(models=versions, inference_config=inference, **_aks_values(deployment, stage, resources))
     wait_until_healthy(service, minutes)
+    report(service.state)
     return endpoint(service, stage, cluster)
 
 
@@ -251,5 +252,5 @@ def delete_service(target: WorkspaceTarget, name: str) -> None:
             service.delete()
 
 
-deploy_task = azure_operation("deployment")(deploy)
+deploy_task = azure_operation("deployment", lasting=True)(deploy)
 delete_service_task = azure_operation("delete service")(delete_service)

@@ -53,6 +53,7 @@ def run_endpoint_tests(
     for name, test in tests:
         report(name)
         results.append(_timed(name, test))
+    report(f"{sum(result.passed for result in results)} of {len(results)} passed")
     return tuple(results)
 
 

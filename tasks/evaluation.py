@@ -9,6 +9,7 @@ from settings.workspace import WorkspaceTarget
 from tasks.comparison import compare
 from tasks.errors import MlopsError, http_status
 from tasks.operation import azure_operation, explained
+from tasks.progress import report
 from tasks.training import read_metrics
 from tasks.values import Comparison, ModelVersion, TrainedRun
 from tasks.workspace import open_workspace
@@ -79,7 +80,10 @@ def evaluate(target: WorkspaceTarget, deployment: DeploymentSettings, candidate:
         MetricNotLogged, MetricNotFinite: a listed metric cannot be compared.
     """
     metrics = deployment.model.evaluation_parameters
-    return compare(candidate, production_model(target, deployment), metrics.larger_is_better, metrics.smaller_is_better)
+    production = production_model(target, deployment)
+    comparison = compare(candidate, production, metrics.larger_is_better, metrics.smaller_is_better)
+    report("better" if comparison.promote else "not better")
+    return comparison
 
 
 evaluate_task = azure_operation("evaluation")(evaluate)

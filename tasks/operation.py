@@ -31,16 +31,25 @@ def retry_when_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> b
     return isinstance(error, BaseException) and is_transient(error)
 
 
-def azure_operation(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+LASTING = "lasting"
+"""The tag of tasks that may take minutes or hours."""
+
+
+def azure_operation(name: str, *, lasting: bool = False) -> Callable[[Callable[P, R]], Task[P, R]]:
     """A Prefect task around one operation on Azure ML.
 
     Its results are never cached: whatever is got, compared, registered or deployed is asked of Azure each time.
+
+    Args:
+        name: of the task in Prefect's UI, unless the flow gives it one.
+        lasting: it may take minutes or hours.
     """
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         return task(
             name=name,
             task_run_name=name,
+            tags={LASTING} if lasting else None,
             cache_policy=NO_CACHE,
             persist_result=False,
             retries=_RETRIES,

@@ -89,6 +89,7 @@ def _value(name: str, model: RegisteredModel, details: dict[str, Any]) -> ModelP
             "Mend the scoring script or its packages.",
             log_tail=_log_tail(details.get("errorLogsUri")),
         )
+    report(f"{details['recommendedCpu']:g} CPU, {details['recommendedMemoryInGB']:g} GB")
     return ModelProfile(
         name=name,
         cpu=details["recommendedCpu"],
@@ -111,4 +112,4 @@ def _log_tail(address: str | None) -> str | None:
     return "\n".join(answer.text.splitlines()[-_LOG_LINES:]) if answer is not None and answer.ok else None
 
 
-profile_model_task = azure_operation("profile")(profile_model)
+profile_model_task = azure_operation("profile", lasting=True)(profile_model)

@@ -13,6 +13,7 @@ from settings.deployment import DeploymentSettings
 from settings.workspace import WorkspaceTarget
 from tasks.errors import RegistrationError
 from tasks.operation import azure_operation, explained
+from tasks.progress import report
 from tasks.values import Comparison, ModelVersion, RegisteredEnvironment, RegisteredModel, Scoring
 from tasks.workspace import open_workspace
 
@@ -65,6 +66,7 @@ def register_model(
             model_framework_version=settings.model_framework_version,
             description=settings.description,
         )
+    report(model.id)
     return _value(model)
 
 

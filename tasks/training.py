@@ -196,4 +196,4 @@ def _log_tail(run: Run) -> str | None:
 
 
 submit_training_task = azure_operation("submit training")(submit_training)
-wait_for_training_task = azure_operation("training")(wait_for_training)
+wait_for_training_task = azure_operation("training", lasting=True)(wait_for_training)
