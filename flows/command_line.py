@@ -21,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m flows.main",
         description="Train a model, compare it with the one in production, and release it when it is better.",
-        epilog="Exit status: 0 Promoted or NotPromoted, 1 failed, 2 wrong settings.",
+        epilog="Exit status: 0 Promoted, NotPromoted or Compared, 1 failed, 2 wrong settings.",
     )
     parser.add_argument("--settings", type=Path, metavar="PATH", help="the settings (default: settings/settings.json)")
     parser.add_argument(
@@ -31,6 +31,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         dest="overrides",
         help="one setting, as dotted.key=value; may be given several times",
+    )
+    parser.add_argument(
+        "--stop-before", choices=("registration",), help="compare only, and end as Compared when the model is better"
     )
     parser.add_argument("--verbose", action="store_true", help="show all that Prefect and the SDK say, too")
     return parser
@@ -72,6 +75,13 @@ def _use_prefect_server(verbose: bool) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from flows.main import train_and_promote
+    from flows.options import RunOptions
 
-    state = train_and_promote(options.settings, tuple(options.overrides), options.verbose, return_state=True)
+    run_options = RunOptions(
+        settings_file=options.settings,
+        overrides=tuple(options.overrides),
+        stop_before=options.stop_before,
+        verbose=options.verbose,
+    )
+    state = train_and_promote(run_options, return_state=True)
     return SUCCEEDED if state.is_completed() else FAILED

@@ -32,6 +32,7 @@ _SECONDS_WIDTH = 10
 _OUTCOME_STYLES = {
     "Promoted": "bold green",
     "NotPromoted": "bold yellow",
+    "Compared": "bold yellow",
     "RolledBack": "bold red",
     "Failed": "bold red",
 }

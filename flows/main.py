@@ -28,6 +28,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from flows.options import RunOptions
 from flows.report import headline
 from flows.road import Road, explanation
 from tasks.compute import ensure_inference_cluster_task, ensure_training_compute_task
@@ -51,31 +52,28 @@ from tasks.values import (
 )
 from tasks.workspace import ensure_workspace_task
 
+DEFAULT_OPTIONS = RunOptions()
+
 
 @flow(name="train-and-promote")
-def train_and_promote(
-    settings_file: Path | None = None, overrides: tuple[str, ...] = (), verbose: bool = False
-) -> State[dict[str, Any]]:
+def train_and_promote(options: RunOptions = DEFAULT_OPTIONS) -> State[dict[str, Any]]:
     """Train a model and, when it beats the one in production, release it.
 
-    Args:
-        settings_file: the settings; None for settings/settings.json.
-        overrides: dotted.key=value, laid over the settings.
-        verbose: show every detail on the terminal.
-
     Returns:
-        a state named Promoted or NotPromoted (completed) or RolledBack (failed), with report.json as its data.
+        a state named Promoted, NotPromoted or Compared (completed), or RolledBack (failed); report.json is its data.
 
     Raises:
         MlopsError: a step failed; production serves what it served before.
         SettingsError: the settings are wrong; nothing was created.
     """
-    with Road(settings_file, overrides, flow_run.ui_url, verbose) as road:
+    with Road(options, flow_run.ui_url) as road:
         comparison, scoring = learn(road)
-        if comparison.promote:
-            climb(road, comparison, scoring)
-        else:
+        if not comparison.promote:
             road.outcome = "NotPromoted"
+        elif options.stop_before == "registration":
+            road.outcome = "Compared"
+        else:
+            climb(road, comparison, scoring)
         road.steps.join()
     return end_state(road)
 

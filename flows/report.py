@@ -56,6 +56,7 @@ def headline(report: RunReport) -> str:
     return {
         "Promoted": f"Promoted: {model} serves production.",
         "NotPromoted": f"NotPromoted: {kept}.",
+        "Compared": f"Compared: {kept}, which the candidate would beat.",
         "RolledBack": f"RolledBack: {model} did not hold in production; {kept}.",
         "Failed": "Failed: the run ended with an error.",
     }[report.outcome]

@@ -6,13 +6,13 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from flows.console import Console
+from flows.options import RunOptions
 from flows.report import write_report
 from flows.scope import load_settings, without_effect
 from flows.steps import Steps
@@ -45,18 +45,14 @@ class Road:
     """Collects what a run does, and writes the report when it ends, however it ends.
 
     Args:
-        settings_file: the settings; None for ``settings/settings.json``.
-        overrides: ``dotted.key=value``, laid over the file.
         prefect_url: the flow run in Prefect's UI.
 
     Raises:
-        SettingsError: on entering, when the settings are wrong.
+        SettingsError: the settings are wrong.
     """
 
-    def __init__(
-        self, settings_file: Path | None, overrides: Sequence[str], prefect_url: str | None, verbose: bool
-    ) -> None:
-        self.settings: Settings = load_settings(settings_file, overrides)
+    def __init__(self, options: RunOptions, prefect_url: str | None) -> None:
+        self.settings: Settings = load_settings(options.settings_file, options.overrides)
         self.target = resolve_workspace(self.settings.workspace, os.environ)
         self.trained: TrainedRun | None = None
         self.comparison: Comparison | None = None
@@ -65,12 +61,12 @@ class Road:
         self.production: Endpoint | None = None
         self.outcome: Outcome = "Failed"
         self.report: RunReport | None = None
-        self._settings_file = settings_file
+        self._settings_file = options.settings_file
         self._prefect_url = prefect_url
         self._stages: list[StageReport] = []
         self._failure: MlopsError | None = None
         self._started, self._clock = datetime.now(timezone.utc), time.monotonic()
-        self.console = Console(verbose, terminal())
+        self.console = Console(options.verbose, terminal())
         self.steps = Steps(self.console, self.settings.waiting.retries)
 
     def __enter__(self) -> Road:

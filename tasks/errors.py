@@ -116,6 +116,13 @@ def is_transient(error: BaseException) -> bool:
     return False
 
 
+def is_login_failure(error: BaseException) -> bool:
+    """Whether azure-identity had no login to offer, or Microsoft Entra ID refused the one that it offered."""
+    from azure.core.exceptions import ClientAuthenticationError
+
+    return any(isinstance(link, ClientAuthenticationError) for link in _chain(error))
+
+
 def http_status(error: BaseException) -> int | None:
     """The HTTP status that ended the call, from the error or from what it was raised from; None when there is none."""
     statuses = (_http_status(link) for link in _chain(error))

@@ -11,7 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
-from tasks.errors import ConnectionToAzureError, MlopsError, http_status, is_transient
+from tasks.errors import ConnectionToAzureError, MlopsError, http_status, is_login_failure, is_transient
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
@@ -84,6 +84,12 @@ def explained(kind: type[MlopsError], what: str, next_step: str) -> Iterator[Non
     except MlopsError:
         raise
     except Exception as error:
+        if is_login_failure(error):
+            raise ConnectionToAzureError(
+                f"There is no login with which to {what}.",
+                "Run `az login`, or set AZURE_CREDENTIALS, or AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET; "
+                "set workspace.cloud to emulator to run on this machine.",
+            ) from error
         status = http_status(error)
         reason = " ".join(str(getattr(error, "message", None) or error).split())
         if status in (401, 403):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-Outcome = Literal["Promoted", "NotPromoted", "RolledBack", "Failed"]
+Outcome = Literal["Promoted", "NotPromoted", "Compared", "RolledBack", "Failed"]
 Verdict = Literal["better", "equal", "worse", "first"]
 
 

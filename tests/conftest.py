@@ -6,12 +6,20 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# The SDK and what it brings use what Python has deprecated, also from threads that outlive the test that started them.
+for _module in ("azureml", "applicationinsights", "msrest", "jsonpickle"):
+    warnings.filterwarnings("ignore", module=_module)
+
+PRISTINE = dict(os.environ)
+"""The environment before tests in this process have pointed the SDK at an emulator."""
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -63,4 +71,5 @@ def client_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def client_environment(emulator: RunningEmulator, client_home: Path) -> dict[str, str]:
     """The environment of a script that reaches the session's emulator."""
-    return {**os.environ, **emulator.environment, "HOME": str(client_home), "AZUREML_DEFAULT_RETRIES": "0"}
+    quick_and_quiet = {"AZUREML_DEFAULT_RETRIES": "0", "AZUREML_LOG_DEPRECATION_WARNING_ENABLED": "False"}
+    return {**os.environ, **emulator.environment, "HOME": str(client_home), **quick_and_quiet}

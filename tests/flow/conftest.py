@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY, RunningEmulator
+from tests.conftest import PRISTINE, REPOSITORY, RunningEmulator
 
 _PARTS = ("code", "emulator", "flows", "settings", "tasks")
 
@@ -69,7 +69,7 @@ class Checkout:
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A Prefect server of the tests' own; the environment that reaches it."""
     home = tmp_path_factory.mktemp("prefect")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = {name: value for name, value in PRISTINE.items() if not name.startswith("PREFECT_")}
     environment["PREFECT_HOME"] = str(home)
     started = subprocess.run(
         [sys.executable, "-m", "flows.prefect_server", "start"],
@@ -93,8 +93,8 @@ def checkout(
     directory = tmp_path_factory.mktemp("checkout")
     for part in _PARTS:
         shutil.copytree(REPOSITORY / part, directory / part, ignore=shutil.ignore_patterns("__pycache__"))
-    foreign = ("PREFECT_", "AZURE", "ARM_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    foreign = ("PREFECT_", "AZURE", "ARM_", "SUBSCRIPTION_ID", "RESOURCE_GROUP", "WORKSPACE_NAME", "LOCATION")
+    environment = {name: value for name, value in PRISTINE.items() if not name.startswith(foreign)}
     environment |= prefect_server
     environment["AZUREML_EMULATOR_STATE_DIR"] = str(emulator.state_directory)
     environment["WORKSPACE_NAME"] = f"ws-{uuid.uuid4().hex[:8]}"

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from azure.identity import CredentialUnavailableError
 from prefect.states import Failed
 
 from settings.experiment import ExperimentSettings
@@ -87,6 +88,17 @@ def test_a_refused_login_says_so_whatever_was_tried() -> None:
 
     with refused, explained(ComputeError, "create cluster 'c'", "Check the quota."):
         raise HttpError(403)
+
+
+def test_without_a_login_it_says_how_to_get_one_instead_of_all_that_was_tried() -> None:
+    with (
+        pytest.raises(ConnectionToAzureError) as caught,
+        explained(ComputeError, "get cluster 'c'", "Check the quota."),
+    ):
+        raise ValueError("token") from CredentialUnavailableError("EnvironmentCredential: a very long story")
+
+    assert caught.value.message == "There is no login with which to get cluster 'c'."
+    assert "az login" in caught.value.next_step
 
 
 def test_an_error_of_ours_passes_as_it_is() -> None:
