@@ -87,7 +87,7 @@ def explained(kind: type[MlopsError], what: str, next_step: str) -> Iterator[Non
         if is_login_failure(error):
             raise ConnectionToAzureError(
                 f"There is no login with which to {what}.",
-                "Run `az login`, or set AZURE_CREDENTIALS, or AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET; "
+                "Run `az login`, or set AZURE_CREDENTIALS (or AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_CLIENT_SECRET); "
                 "set workspace.cloud to emulator to run on this machine.",
             ) from error
         status = http_status(error)
