@@ -38,7 +38,12 @@ def _call_milliseconds(state_directory: str) -> list[float]:
     host = environment["AZUREML_EMULATOR_URL"].removeprefix("https://")
     context = ssl.create_default_context(cafile=environment["REQUESTS_CA_BUNDLE"])
     connection = http.client.HTTPSConnection(host, context=context)
-    form = {"client_id": environment["AZURE_CLIENT_ID"], "client_secret": environment["AZURE_CLIENT_SECRET"]}
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": environment["AZURE_CLIENT_ID"],
+        "client_secret": environment["AZURE_CLIENT_SECRET"],
+        "resource": environment["AZUREML_EMULATOR_URL"],
+    }
     connection.request(
         "POST",
         "/adfs/oauth2/token",

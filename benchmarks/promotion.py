@@ -69,7 +69,7 @@ def _training_seconds(emulator_state: Path, run_id: str) -> float:
     with sqlite3.connect(emulator_state / "state.db") as database:
         row = database.execute("SELECT body FROM records WHERE collection = 'runs' AND key = ?", (run_id,)).fetchone()
     run = json.loads(row[0])
-    start, end = (datetime.fromisoformat(run[name]) for name in ("start_time_utc", "end_time_utc"))
+    start, end = (datetime.fromisoformat(run[name]) for name in ("startTimeUtc", "endTimeUtc"))
     return (end - start).total_seconds()
 
 

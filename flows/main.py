@@ -160,7 +160,7 @@ def try_out(
         deploy_and_test(road, stage, model, scoring, resources, cluster)
     finally:
         name = service_name(road.settings.deployment, stage)
-        road.steps.run(f"remove {stage}", delete_service_task, road.target, name)
+        road.steps.start(f"remove {stage}", delete_service_task, road.target, name)
 
 
 def release(

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from flows.artifacts import publish
 from flows.console import Console
 from flows.options import RunOptions
 from flows.report import write_report
@@ -78,10 +79,10 @@ class Road:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.steps.wait()
         self.console.__exit__(kind, error, traceback)
-        if error is not None and not isinstance(error, Exception):
-            self._failure = MlopsError("The run was interrupted.", "Start it again; it takes up what it finds.")
-        elif error is not None:
+        if error is not None:
+            self.outcome = "Failed"
             self._failure = explanation(error)
         self.report = self._make_report()
         try:
@@ -92,6 +93,7 @@ class Road:
                 "Make the directory writable.",
             ) from problem
         self.console.summary(self.report, REPORTS / "latest" / "report.md")
+        publish(self.report)
 
     def passed(self, stage: StageReport) -> None:
         """Note a stage that was deployed and tested, well or not."""
@@ -143,6 +145,12 @@ def explanation(error: BaseException) -> MlopsError:
     """The error as one of ours; one that nobody foresaw keeps its own words."""
     if isinstance(error, MlopsError):
         return error
+    if not isinstance(error, Exception):  # Ctrl-C, or Prefect was told to end the run
+        return MlopsError("The run was interrupted.", "Start it again; it takes up what it finds.")
+    if isinstance(error, TimeoutError):
+        return MlopsError(
+            f"A step did not end within its limit: {error}.", "Start the run again; look at Azure's status."
+        )
     words: Any = " ".join(str(error).split()) or type(error).__name__
     return MlopsError(
         f"{type(error).__name__}: {words}",

@@ -31,6 +31,9 @@ class Started(Generic[R]):
     def result(self) -> R:
         return self._future.result()
 
+    def wait(self) -> None:
+        self._future.wait()
+
 
 class Steps:
     """Runs tasks under a name on the console, with retries as the settings say."""
@@ -56,14 +59,16 @@ class Steps:
         self._started.append(started)
         return started
 
-    def join(self) -> None:
-        """Wait for all that was started, so that nothing is left half done; what went wrong there is raised.
+    def wait(self) -> None:
+        """Wait for all that was started, so that nothing is left half done, however it ends."""
+        for started in self._started:
+            started.wait()
 
-        A step that nobody asked for its result must not fail in silence.
-        """
+    def join(self) -> None:
+        """The same, and raise what went wrong: a step that nobody asked for its result must not fail in silence."""
+        self.wait()
         for started in self._started:
             started.result()
-        self._started.clear()
 
     def _configured(self, name: str, task: Task[P, R]) -> Task[P, R]:
         configured: Task[P, R] = task.with_options(

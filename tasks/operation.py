@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
 
 from tasks.errors import ConnectionToAzureError, MlopsError, http_status, is_login_failure, is_transient
@@ -23,11 +24,17 @@ R = TypeVar("R")
 _RETRIES = 3
 _FIRST_DELAY_SECONDS = 2.0
 _JITTER = 0.5
+_TIMEOUT_SECONDS = 15 * 60.0
 
 
 def retry_when_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
-    """Prefect's ``retry_condition_fn``: only after 408, 429, 5xx and broken connections."""
+    """Prefect's ``retry_condition_fn``: only after 408, 429, 5xx and broken connections.
+
+    Not after Prefect's own timeout: what took a quarter of an hour once will take it again.
+    """
     error = state.result(raise_on_failure=False)
+    if isinstance(error, TaskRunTimeoutError):
+        return False
     return isinstance(error, BaseException) and is_transient(error)
 
 
@@ -42,7 +49,7 @@ def azure_operation(name: str, *, lasting: bool = False) -> Callable[[Callable[P
 
     Args:
         name: of the task in Prefect's UI, unless the flow gives it one.
-        lasting: it may take minutes or hours.
+        lasting: it may take minutes or hours, and has a deadline of its own instead of the common limit.
     """
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
@@ -52,6 +59,7 @@ def azure_operation(name: str, *, lasting: bool = False) -> Callable[[Callable[P
             tags={LASTING} if lasting else None,
             cache_policy=NO_CACHE,
             persist_result=False,
+            timeout_seconds=None if lasting else _TIMEOUT_SECONDS,
             retries=_RETRIES,
             retry_delay_seconds=exponential_backoff(_FIRST_DELAY_SECONDS),
             retry_jitter_factor=_JITTER,

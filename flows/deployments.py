@@ -1,0 +1,131 @@
+"""The flow's deployments of prefect.yaml, on the Prefect server that PREFECT_API_URL names, else on this repository's.
+
+python -m flows.deployments deploy [--from-repository]
+python -m flows.deployments worker
+
+https://docs.prefect.io/v3/concepts/deployments, https://docs.prefect.io/v3/concepts/workers
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.prefect_server import PrefectServerError, ensure, home
+
+PREFECT_FILE = Path(__file__).resolve().parent.parent / "prefect.yaml"
+POOL = "local-process"
+POOL_TYPE = "process"
+
+
+def use_prefect_server() -> None:
+    """Point this process, and those that it starts, at the Prefect server, and at its own virtual environment.
+
+    Raises:
+        PrefectServerError: the server does not answer, or does not start.
+    """
+    if not os.environ.get("PREFECT_API_URL"):
+        os.environ["PREFECT_HOME"] = str(home().resolve())
+    os.environ["PREFECT_API_URL"] = ensure().api_url
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    # As if activated: pull steps look for uv on PATH, and uv for the environment to install into.
+    os.environ["VIRTUAL_ENV"] = sys.prefix
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.prefix, "bin")), os.environ.get("PATH", os.defpath)])
+
+
+def pool_exists() -> bool:
+    """Whether the server has the work pool.
+
+    Raises:
+        PrefectServerError: the server refuses the login.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.read_work_pool(POOL)
+    except ObjectNotFound:
+        return False
+    except PrefectHTTPStatusError as error:
+        status = error.response.status_code
+        if status not in (401, 403):
+            raise
+        raise PrefectServerError(
+            f"the Prefect server on {os.environ['PREFECT_API_URL']} refuses the login (HTTP {status}): set "
+            "PREFECT_API_KEY (Prefect Cloud) or PREFECT_API_AUTH_STRING (a server of your own) to the right one."
+        ) from error
+    return True
+
+
+def fetched_from_repository(prefect_file: dict[str, Any]) -> dict[str, Any]:
+    """The content of prefect.yaml with the steps with which a worker fetches the deployed commit."""
+    steps: dict[str, Any] = prefect_file["definitions"]["from_repository"]
+    return prefect_file | steps
+
+
+def deploy(from_repository: bool) -> int:
+    """Create the work pool if there is none, and deploy all of prefect.yaml; returns the exit status.
+
+    A pool that is there is left as it is: its type and its base job template are its team's.
+    """
+    if not pool_exists():
+        created = _prefect("work-pool", "create", POOL, "--type", POOL_TYPE)
+        if created != 0:
+            return created
+    with tempfile.TemporaryDirectory() as directory:
+        prefect_file = PREFECT_FILE
+        if from_repository:
+            prefect_file = Path(directory, PREFECT_FILE.name)
+            content = fetched_from_repository(yaml.safe_load(PREFECT_FILE.read_text()))
+            prefect_file.write_text(yaml.safe_dump(content))
+        return _prefect("--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file))
+
+
+def _prefect(*arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", "prefect", *arguments], cwd=PREFECT_FILE.parent).returncode
+
+
+def work() -> None:
+    """Become a worker of the pool, in this very process: a signal to it reaches the worker.
+
+    Raises:
+        PrefectServerError: there is no pool.
+    """
+    if not pool_exists():
+        raise PrefectServerError(f"there is no work pool '{POOL}' on this Prefect server: run `make deploy` first.")
+    os.execv(sys.executable, [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL])  # noqa: S606 - no shell is meant
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.deployments", description="Deploy the flow to Prefect, and work off its runs."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    deploying = commands.add_parser("deploy", help="create the work pool if need be, and deploy all of prefect.yaml")
+    deploying.add_argument(
+        "--from-repository",
+        action="store_true",
+        help="workers fetch this commit from origin, instead of running what lies in this clone",
+    )
+    commands.add_parser("worker", help="carry out runs in the foreground, until Ctrl-C")
+    arguments = parser.parse_args()
+    try:
+        use_prefect_server()
+        if arguments.command == "deploy":
+            return deploy(arguments.from_repository)
+        work()
+    except PrefectServerError as error:
+        print(f"deployments: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
