@@ -34,13 +34,16 @@ test: $(VENV)/ready  ## all tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: lint
-lint: $(VENV)/ready  ## ruff, mypy, import-linter, and that generated files are fresh
+lint: $(VENV)/ready  ## ruff, mypy, import-linter, the workflows, and that generated files are fresh
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m settings schema --check
 	@$(BIN)/python -m emulator routes --check
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/zizmor --offline --quiet --no-progress --persona=auditor .github
 
 .PHONY: bench
 bench: $(VENV)/ready  ## measure what benchmarks/README.md states

@@ -1,6 +1,6 @@
 """The flow's deployments of prefect.yaml, on the Prefect server that PREFECT_API_URL names, else on this repository's.
 
-python -m flows.deployments deploy [--from-repository]
+python -m flows.deployments deploy [--from-repository] [--tell-of-crashes TYPE/NAME]
 python -m flows.deployments worker
 
 https://docs.prefect.io/v3/concepts/deployments, https://docs.prefect.io/v3/concepts/workers
@@ -71,15 +71,27 @@ def fetched_from_repository(prefect_file: dict[str, Any]) -> dict[str, Any]:
     return prefect_file | steps
 
 
-def deploy(from_repository: bool) -> int:
+def deploy(from_repository: bool, crash_block: str | None) -> int:
     """Create the work pool if there is none, and deploy all of prefect.yaml; returns the exit status.
 
     A pool that is there is left as it is: its type and its base job template are its team's.
+
+    Raises:
+        PrefectServerError: there is no notification block ``crash_block``.
     """
     if not pool_exists():
         created = _prefect("work-pool", "create", POOL, "--type", POOL_TYPE)
         if created != 0:
             return created
+    if crash_block is not None:
+        from flows.notifications import tell_of_crashes
+
+        try:
+            tell_of_crashes(crash_block)
+        except ValueError as error:
+            raise PrefectServerError(
+                f"there is no notification block '{crash_block}' ({error}): make it in the UI, under Blocks."
+            ) from error
     with tempfile.TemporaryDirectory() as directory:
         prefect_file = PREFECT_FILE
         if from_repository:
@@ -115,12 +127,17 @@ def main() -> int:
         action="store_true",
         help="workers fetch this commit from origin, instead of running what lies in this clone",
     )
+    deploying.add_argument(
+        "--tell-of-crashes",
+        metavar="TYPE/NAME",
+        help="have the server send a message through this notification block when a run crashes",
+    )
     commands.add_parser("worker", help="carry out runs in the foreground, until Ctrl-C")
     arguments = parser.parse_args()
     try:
         use_prefect_server()
         if arguments.command == "deploy":
-            return deploy(arguments.from_repository)
+            return deploy(arguments.from_repository, arguments.tell_of_crashes)
         work()
     except PrefectServerError as error:
         print(f"deployments: {error}", file=sys.stderr)

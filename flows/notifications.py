@@ -1,4 +1,4 @@
-"""What a run tells its team: composed from its report, sent through a notification block of Prefect.
+"""What a run tells its team, through a notification block of Prefect; and what the server tells when a run cannot.
 
 https://docs.prefect.io/v3/api-ref/python/prefect-blocks-notifications
 """
@@ -9,11 +9,16 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from prefect.automations import AutomationCore, EventTrigger, Posture, SendNotification
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
 
 from flows.report import duration, headline, plain
 from tasks.values import RunReport
+
+CRASHES = "train-and-promote: tell of crashes"
 
 
 class Message(NamedTuple):
@@ -55,9 +60,7 @@ def send(message: Message, block: str) -> str | None:
         None when it was sent, else one sentence why not: a run does not fail because nobody could be told.
     """
     try:
-        loaded = Block.load(block)
-        if not isinstance(loaded, NotificationBlock):
-            return f"Nobody was told: Prefect block '{block}' does not send notifications."
+        loaded = _notification_block(block)
         with loaded.raise_on_failure():
             # Declared as async; Prefect's blocks send at once when they are called from synchronous code.
             loaded.notify(body=message.text, subject=message.subject)  # type: ignore[unused-coroutine]
@@ -66,7 +69,48 @@ def send(message: Message, block: str) -> str | None:
     return None
 
 
+def _notification_block(name: str) -> NotificationBlock:
+    loaded = Block.load(name)
+    if not isinstance(loaded, NotificationBlock):
+        raise ValueError(f"block '{name}' does not send notifications")
+    return loaded
+
+
 def _reason(error: Exception) -> str:
     """The error's words without addresses: that of a webhook is its secret."""
     words = re.sub(r"\w+://\S+", "(address)", _one_line(str(error)))
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def tell_of_crashes(block: str) -> None:
+    """Have the Prefect server send a message when a run crashes: its process was killed, or never got to start.
+
+    Such a run cannot tell anybody itself. One automation, made or brought up to date.
+
+    Raises:
+        ValueError: there is no such block, or it does not send notifications.
+    """
+    run_url = f"{get_current_settings().ui_url}/runs/flow-run/{{{{ flow_run.id }}}}"
+    automation = AutomationCore(
+        name=CRASHES,
+        description="Made by `python -m flows.deployments deploy --tell-of-crashes`.",
+        trigger=EventTrigger(
+            expect={"prefect.flow-run.Crashed"},
+            match_related={"prefect.resource.role": "flow", "prefect.resource.name": "train-and-promote"},
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=[
+            SendNotification.model_validate(
+                {
+                    "block_document_id": _notification_block(block)._block_document_id,
+                    "subject": "Crashed: {{ flow.name }}/{{ flow_run.name }}",
+                    "body": f"**Crashed**: {{{{ flow_run.state.message }}}}\n\n- [the run in Prefect]({run_url})",
+                }
+            )
+        ],
+    )
+    with get_client(sync_client=True) as client:
+        for former in client.read_automations_by_name(CRASHES):
+            client.delete_automation(former.id)
+        client.create_automation(automation)

@@ -67,17 +67,9 @@ class Runner:
         """Run a job; ``cancel_when`` is asked while its steps run, and the job is cancelled once it says so."""
         content = yaml.safe_load((self._directory / ".github" / "workflows" / workflow).read_text())
         definition = content["jobs"][job]
-        contexts: dict[str, Any] = {
-            "github": self._github(trigger),
-            "inputs": trigger.inputs,
-            "secrets": trigger.secrets | {"GITHUB_TOKEN": "a-token"},
-            "matrix": {name: values[0] for name, values in definition.get("strategy", {}).get("matrix", {}).items()},
-            "env": {},
-        }
-        conclusion, output = "success", {}
-        if not evaluate(str(definition.get("if", "true")), contexts, conclusion):
-            return FinishedJob("skipped", {}, "")
-        contexts["env"] = {name: expand(text, contexts) for name, text in definition.get("env", {}).items()}
+        contexts = _contexts(definition, trigger)
+        assert _job_wanted(definition, contexts), f"{trigger.name} does not start the job {job}"
+        conclusion, output = "success", dict[str, str]()
         variables = self._variables(trigger)
         for step in definition["steps"]:
             if "run" not in step or not _wanted(step, contexts, conclusion):
@@ -94,7 +86,7 @@ class Runner:
         return FinishedJob(conclusion, output, (self._scratch / "GITHUB_STEP_SUMMARY").read_text())
 
     def _run(self, script: str, environment: dict[str, str], cancel_when: Callable[[], bool] | None) -> tuple[str, str]:
-        """One step as ``shell: bash`` means it; a cancelled one gets the signal that GitHub sends."""
+        """One step as ``shell: bash`` means it; a cancelled one gets the signal that GitHub sends its shell first."""
         file = self._scratch / "script.sh"
         file.write_text(script)
         process = subprocess.Popen(
@@ -114,22 +106,11 @@ class Runner:
             except subprocess.TimeoutExpired:
                 if cancel_when is not None and not cancelled and cancel_when():
                     cancelled = True
-                    os.killpg(process.pid, signal.SIGINT)
+                    os.kill(process.pid, signal.SIGINT)
         else:
             os.killpg(process.pid, signal.SIGKILL)
             raise AssertionError(f"a step does not end:\n{script}\n{process.communicate()[0]}")
         return "cancelled" if cancelled else "success" if process.returncode == 0 else "failure", output
-
-    def _github(self, trigger: Trigger) -> dict[str, Any]:
-        return {
-            "event_name": trigger.name,
-            "event": trigger.payload,
-            "ref": trigger.ref,
-            "repository": "owner/repository",
-            "run_id": "1001",
-            "run_attempt": "1",
-            "token": "a-token",
-        }
 
     def _variables(self, trigger: Trigger) -> dict[str, str]:
         """The variables that GitHub sets for every step.
@@ -160,6 +141,40 @@ class Runner:
             "RUNNER_OS": "Linux",
             "RUNNER_TEMP": str(self._scratch),
         }
+
+
+def planned_steps(definition: Mapping[str, Any], trigger: Trigger) -> list[str]:
+    """The names of the steps that a job takes, other people's actions included, when each goes well; none, no job."""
+    contexts = _contexts(definition, trigger)
+    if not _job_wanted(definition, contexts):
+        return []
+    return [step["name"] for step in definition["steps"] if _wanted(step, contexts, "success")]
+
+
+def _contexts(definition: Mapping[str, Any], trigger: Trigger) -> dict[str, Any]:
+    """https://docs.github.com/en/actions/reference/workflows-and-actions/contexts"""
+    github = {
+        "event_name": trigger.name,
+        "event": trigger.payload,
+        "ref": trigger.ref,
+        "repository": "owner/repository",
+        "run_id": "1001",
+        "run_attempt": "1",
+        "token": "a-token",
+    }
+    matrix = definition.get("strategy", {}).get("matrix", {})
+    contexts: dict[str, Any] = {
+        "github": github,
+        "inputs": trigger.inputs,
+        "secrets": trigger.secrets,
+        "matrix": {name: values[0] for name, values in matrix.items()},
+    }
+    variables = {name: expand(text, contexts) for name, text in definition.get("env", {}).items()}
+    return {**contexts, "env": variables}
+
+
+def _job_wanted(definition: Mapping[str, Any], contexts: Mapping[str, Any]) -> bool:
+    return bool(evaluate(str(definition.get("if", "true")), contexts, "success"))
 
 
 def _wanted(step: Mapping[str, Any], contexts: Mapping[str, Any], conclusion: str) -> bool:

@@ -82,7 +82,6 @@ class ExecutionService(Service):
         run_id = request.query.get("runId") or f"{experiment.name}_{int(time.time())}_{uuid.uuid4().hex[:8]}"
         if history.definition(workspace, run_id) is not None:
             raise ServiceError(409, "Conflict", f"A run '{run_id}' was submitted before: choose another id.")
-        git = {name: value for name, value in snapshot.properties.items() if value}
         patch: Record = {
             "status": "Starting",
             "runType": "azureml.scriptrun",
@@ -91,7 +90,9 @@ class ExecutionService(Service):
             "target": configuration.target,
             "cancelUri": f"{self.emulator.url}/execution/v1.0{workspace.arm_id}"
             f"/experiments/{quote(experiment.name)}/runs/{quote(run_id)}/cancel",
-            "properties": {SNAPSHOT_PROPERTY: snapshot.id, "_azureml.ComputeTargetType": "amlctrain", **git},
+            # Not the snapshot's: an unchanged directory keeps the one that an earlier commit has made, and the SDK adds
+            # the revision of today to the run itself.
+            "properties": {SNAPSHOT_PROPERTY: snapshot.id, "_azureml.ComputeTargetType": "amlctrain"},
         }
         run = history.upsert(workspace, experiment, run_id, patch, self.emulator.history.created_by(request))
         history.put_definition(workspace, run_id, definition)

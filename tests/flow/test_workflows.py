@@ -162,7 +162,8 @@ def test_by_hand_a_worker_runs_the_deployed_commit_with_the_inputs(
     assert "'Compared'" in done.output["Run on a Prefect worker"]
     [run] = flow_runs(server_secrets["PREFECT_API_URL"], FLOW_RUN)
     assert run["parameters"]["options"]["overrides"] == [inputs["overrides"]]
-    assert "Compared: production is untouched" in done.summary
+    assert done.summary.startswith("# Compared: production is untouched")
+    assert "| mse | smaller |" in done.summary
 
 
 def test_the_summary_is_the_report_that_the_run_has_left_at_the_server(

@@ -12,12 +12,23 @@ import pytest
 import yaml
 
 from tests.conftest import REPOSITORY
-from tests.github_runner import Runner, Trigger
+from tests.github_runner import Runner, Trigger, planned_steps
 
 pytestmark = pytest.mark.unit
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
-PULL_REQUEST = Trigger("pull_request", {"pull_request": {"number": 7}}, ref="refs/pull/7/merge")
+AZURE = {"AZURE_CLIENT_ID": "an-id", "AZURE_TENANT_ID": "an-id", "SUBSCRIPTION_ID": "an-id"}
+
+
+def pull_request(repository: str, secrets: dict[str, str]) -> Trigger:
+    head = {"sha": "5a1f0c2", "repo": {"full_name": repository}}
+    return Trigger("pull_request", {"pull_request": {"number": 7, "head": head}}, secrets=secrets)
+
+
+def steps(job: str, trigger: Trigger) -> list[str]:
+    """What a job of train-and-promote.yml does after its virtual environment is there."""
+    planned = planned_steps(content("train-and-promote.yml")["jobs"][job], trigger)
+    return planned[planned.index("Virtual environment") + 1 :] if planned else []
 
 
 def content(workflow: str) -> dict[Any, Any]:
@@ -71,6 +82,36 @@ def test_what_a_pull_request_proposes_cannot_start_a_release() -> None:
     assert not {name for name in secrets_in(compare) if name.startswith("PREFECT")}
 
 
+def test_a_push_is_run_by_a_worker_where_there_is_a_prefect_server_with_no_login_to_azure_here() -> None:
+    trigger = Trigger("push", secrets={**AZURE, "PREFECT_API_URL": "https://prefect/api"})
+
+    assert steps("release", trigger) == ["Deploy this commit", "Run on a Prefect worker", "Report"]
+    assert steps("compare", trigger) == []
+
+
+def test_a_push_is_run_here_without_a_prefect_server_logged_in_by_openid_connect() -> None:
+    assert steps("release", Trigger("push", secrets=AZURE)) == ["Log in to Azure", "Run on this runner", "Report"]
+
+
+def test_a_push_is_run_here_with_azure_credentials() -> None:
+    trigger = Trigger("push", secrets={"AZURE_CREDENTIALS": "{}"})
+
+    assert steps("release", trigger) == ["Mask the client secret", "Run on this runner", "Report"]
+
+
+def test_a_pull_request_is_compared_and_commented_on() -> None:
+    trigger = pull_request("owner/repository", AZURE)
+
+    assert steps("compare", trigger) == ["Log in to Azure", "Train and compare", "Report", "Comment"]
+    assert steps("release", trigger) == []
+
+
+def test_a_pull_request_from_a_fork_is_run_without_login_and_without_comment() -> None:
+    trigger = pull_request("somebody/repository", {})
+
+    assert steps("compare", trigger) == ["Say that production is out of reach", "Train and compare", "Report"]
+
+
 def test_no_workflow_gives_secrets_to_the_code_of_a_fork() -> None:
     # GitHub keeps them from pull_request, and gives them to these two.
     triggers = {name for path in WORKFLOWS for name in content(path.name)[True]}
@@ -99,7 +140,9 @@ def test_the_steps_of_ci_are_commands_of_the_makefile(job: str, command: str, tm
         shutil.copy2(REPOSITORY / name, checkout)
     scratch.mkdir()
 
-    done = Runner(checkout, {"PATH": os.environ["PATH"]}, scratch).run("ci.yml", job, PULL_REQUEST)
+    done = Runner(checkout, {"PATH": os.environ["PATH"]}, scratch).run(
+        "ci.yml", job, pull_request("owner/repository", {})
+    )
 
     assert done.conclusion == "success", done.output
     assert "pip sync" in done.output["Virtual environment"]
