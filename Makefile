@@ -24,6 +24,14 @@ setup: $(VENV)/ready  ## set up the virtual environment from the locked requirem
 run: $(VENV)/ready  ## train, compare and, when the model is better, release it (starts emulator and Prefect server)
 	@$(BIN)/python -m flows.main
 
+.PHONY: deploy
+deploy: $(VENV)/ready  ## deploy the flows to the Prefect server, with their work pool
+	@$(BIN)/python -m flows.deployments deploy
+
+.PHONY: worker
+worker: $(VENV)/ready  ## carry out what was deployed, until Ctrl-C
+	@$(BIN)/python -m flows.deployments worker
+
 .PHONY: down
 down: $(VENV)/ready  ## stop the emulator and the Prefect server
 	@$(BIN)/python -m flows.prefect_server stop

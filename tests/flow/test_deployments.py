@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import requests
 
 from tests.conftest import REPOSITORY
 from tests.flow.conftest import Checkout
+from tests.flow.processes import end_worker, wait_until
 
 pytestmark = pytest.mark.flow
 
@@ -83,13 +82,6 @@ def finish(started: subprocess.Popen[str]) -> tuple[int, str]:
     return started.returncode, " ".join(output.split())
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < deadline, f"in vain: waited until {what}"
-        time.sleep(0.5)
-
-
 @pytest.fixture(scope="module")
 def shell(checkout: Checkout, prefect_server: dict[str, str]) -> Shell:
     """A clone of the repository, with one commit and the virtual environment of the tests."""
@@ -100,7 +92,8 @@ def shell(checkout: Checkout, prefect_server: dict[str, str]) -> Shell:
     venv = checkout.directory / ".venv"
     venv.mkdir()
     for part in Path(sys.prefix).iterdir():  # not the whole: make must never clear the one that the tests run in
-        (venv / part.name).symlink_to(part)
+        if part.name != "ready":
+            (venv / part.name).symlink_to(part)
     (venv / "ready").touch()
     identity = {
         f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
@@ -133,12 +126,7 @@ def worker(shell: Shell, deployed: str) -> Iterator[None]:
         wait_until(online, "the worker is online")
         yield
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        end_worker(process)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ import pytest
 import requests
 
 from tests.conftest import REPOSITORY
+from tests.flow.processes import end_worker, wait_until
 
 pytestmark = pytest.mark.flow
 
@@ -35,13 +34,6 @@ def succeed(*command: str | Path, **options: Any) -> str:
     done = run(*command, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, f"in vain: waited until {what}"
-        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -170,18 +162,10 @@ def workers(team: Team, deployed: str, tmp_path_factory: pytest.TempPathFactory)
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                text=True,
             )
-            stack.callback(end, process)
+            stack.callback(end_worker, process)
         yield venv
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def test_a_wrong_login_is_refused_with_a_sentence(team: Team) -> None:
