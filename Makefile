@@ -41,6 +41,12 @@ down: $(VENV)/ready  ## stop the emulator and the Prefect server
 test: $(VENV)/ready  ## all tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+.PHONY: test-postgresql
+test-postgresql: $(VENV)/ready  ## the tests of a Prefect server for teams; installs Debian's PostgreSQL when it is missing
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { echo "installing postgresql ..." && \
+		apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; }
+	@$(BIN)/python -m pytest -m postgresql
+
 .PHONY: lint
 lint: $(VENV)/ready  ## ruff, mypy, import-linter, the workflows, and that generated files are fresh
 	@$(BIN)/ruff check .
@@ -52,6 +58,7 @@ lint: $(VENV)/ready  ## ruff, mypy, import-linter, the workflows, and that gener
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(BIN)/zizmor --offline --quiet --no-progress --persona=auditor .github
+	@$(BIN)/hadolint Dockerfile
 
 .PHONY: bench
 bench: $(VENV)/ready  ## measure what benchmarks/README.md states

@@ -94,6 +94,7 @@ class Road:
             ) from problem
         self.console.summary(self.report, REPORTS / "latest" / "report.md")
         publish(self.report)
+        self._tell()
 
     def passed(self, stage: StageReport) -> None:
         """Note a stage that was deployed and tested, well or not."""
@@ -102,6 +103,17 @@ class Road:
     def rolled_back(self, failure: MlopsError) -> None:
         """Note that production has its former model back, because of ``failure``."""
         self.outcome, self._failure = "RolledBack", failure
+
+    def _tell(self) -> None:
+        """Tell the team, where the settings want that."""
+        wanted = self.settings.notifications
+        if self.report is None or wanted.block is None or self.report.outcome not in wanted.on:
+            return
+        from flows.notifications import message_of, send
+
+        problem = send(message_of(self.report), wanted.block)
+        if problem is not None:
+            self.console.say(f"note: {problem}")
 
     def _make_report(self) -> RunReport:
         failure = self._failure

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from settings.compute_target import ComputeTargetSettings
 from settings.deployment import DeploymentSettings
 from settings.experiment import ExperimentSettings
+from settings.notifications import NotificationSettings
 from settings.problems import HIDDEN, Location, Problem, SettingsError, json_path
 from settings.section import UNKNOWN_OPTION, Section, Text, location_in
 from settings.waiting import WaitingSettings
@@ -40,6 +41,9 @@ class Settings(Section):
     deployment: DeploymentSettings = Field(description="Model and services.", examples=[{"model": {}}])
     waiting: WaitingSettings = Field(
         default_factory=WaitingSettings, description="Waiting for Azure.", examples=[{"training_minutes": 720}]
+    )
+    notifications: NotificationSettings = Field(
+        default_factory=NotificationSettings, description="Who is told.", examples=[{"block": "slack-webhook/mlops"}]
     )
 
 

@@ -20,7 +20,7 @@ import requests
 from tests.conftest import REPOSITORY
 from tests.flow.processes import end_worker, wait_until
 
-pytestmark = pytest.mark.flow
+pytestmark = pytest.mark.postgresql
 
 LOGIN = "team:of-the-tests"
 FETCHED = ("flows", "settings", "tasks", "code", "prefect.yaml", "requirements.txt")

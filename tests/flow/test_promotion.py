@@ -150,10 +150,16 @@ def test_a_better_model_replaces_production_without_a_failed_request(checkout: C
     assert caller.answered > 100
 
 
-def test_a_worse_model_leaves_production_alone(checkout: Checkout) -> None:
-    run = checkout.run("--set", "experiment.script_parameters.--alpha=10")
+def test_a_worse_model_leaves_production_alone_and_a_message_that_cannot_be_sent_changes_nothing(
+    checkout: Checkout,
+) -> None:
+    message = ("--set", "notifications.block=slack-webhook/nobody-made-it")
+
+    run = checkout.run("--set", "experiment.script_parameters.--alpha=10", *message)
 
     assert run.exit_status == 0, run.terminal
+    assert "note: " in run.terminal
+    assert "nobody-made-it" in run.terminal
     assert run.report["outcome"] == "NotPromoted"
     assert run.report["comparison"]["production"]["version"] == 2
     assert run.report["comparison"]["table"][0]["verdict"] == "worse"
