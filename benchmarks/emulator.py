@@ -5,6 +5,7 @@ python -m benchmarks.emulator
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
 import ssl
@@ -68,6 +69,7 @@ def _call_milliseconds(state_directory: str) -> list[float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m benchmarks.emulator", description="Time the emulator.").parse_args()
     ready = []
     with tempfile.TemporaryDirectory() as directory:
         for number in range(STARTS):

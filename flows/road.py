@@ -41,6 +41,9 @@ from tasks.values import (
 
 REPORTS = Path("reports")
 
+# Overrides that change which service is production's.
+_WHERE_PRODUCTION_IS = ("workspace.", "deployment.prod_deployment.name=")
+
 
 class Road:
     """Collects what a run does, and writes the report when it ends, however it ends.
@@ -62,7 +65,7 @@ class Road:
         self.production: Endpoint | None = None
         self.outcome: Outcome = "Failed"
         self.report: RunReport | None = None
-        self._settings_file = options.settings_file
+        self._options = options
         self._prefect_url = prefect_url
         self._stages: list[StageReport] = []
         self._failure: MlopsError | None = None
@@ -121,7 +124,7 @@ class Road:
         return RunReport(
             outcome=self.outcome,
             started=self._started,
-            settings=str(self._settings_file or SETTINGS_FILE.relative_to(SETTINGS_FILE.parent.parent)),
+            settings=str(self._options.settings_file or SETTINGS_FILE.relative_to(SETTINGS_FILE.parent.parent)),
             workspace=ReportedWorkspace(name=self.target.name, cloud=self.target.cloud),
             run=ReportedRun.of(self.trained) if self.trained else None,
             comparison=ReportedComparison.of(self.comparison) if self.comparison else None,
@@ -147,8 +150,11 @@ class Road:
             if python.is_relative_to(Path.cwd()):
                 python = python.relative_to(Path.cwd())
             key = [str(python), "-m", "flows.service_key", "prod"]
-            if self._settings_file is not None:
-                key += ["--settings", str(self._settings_file)]
+            if self._options.settings_file is not None:
+                key += ["--settings", str(self._options.settings_file)]
+            for override in self._options.overrides:
+                if override.startswith(_WHERE_PRODUCTION_IS):
+                    key += ["--set", override]
             parts += ["-H", f'"Authorization: Bearer $({shlex.join(key)})"']
         return " ".join([*parts, "--data", shlex.quote(f"@{sample}"), shlex.quote(production.scoring_uri)])
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from settings import Problem, Settings, SettingsError, load
+from settings.loading import names_a_secret
+from settings.problems import HIDDEN
 
 _LATER = "is not carried out by this version"
 
@@ -16,10 +18,21 @@ def load_settings(path: Path | None, overrides: Sequence[str]) -> Settings:
     Raises:
         SettingsError: with every mistake at once, or with every option that would have no effect.
     """
+    if shown := tuple(secrets_shown(overrides)):
+        raise SettingsError(shown)
     settings = load(path, overrides)
     if problems := tuple(beyond_scope(settings)):
         raise SettingsError(problems)
     return settings
+
+
+def secrets_shown(overrides: Sequence[str]) -> Iterator[Problem]:
+    """Secrets among the overrides: those are parameters of the flow, which Prefect keeps and shows in clear."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if value and value != "null" and not value.startswith("${") and names_a_secret(key.rpartition(".")[2]):
+            rule = "a secret in an override would be shown in Prefect's UI: write ${NAME}, and set that variable"
+            yield Problem(key, HIDDEN, rule)
 
 
 def beyond_scope(settings: Settings) -> Iterator[Problem]:

@@ -16,12 +16,13 @@ def main() -> int:
     )
     parser.add_argument("stage", choices=("dev", "test", "prod"))
     parser.add_argument("--settings", type=Path, metavar="PATH", help="the settings (default: settings/settings.json)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one setting")
     options = parser.parse_args()
     from settings import SettingsError, load
     from settings.workspace import resolve_workspace
 
     try:
-        settings = load(options.settings)
+        settings = load(options.settings, options.overrides)
         target = resolve_workspace(settings.workspace, os.environ)
     except SettingsError as error:
         print(error, file=sys.stderr)

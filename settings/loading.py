@@ -75,6 +75,11 @@ def load(
     return settings
 
 
+def names_a_secret(key: str) -> bool:
+    """Whether an option of this name holds a secret: a password, a passphrase, a key."""
+    return _NAMES_A_SECRET.search(key) is not None
+
+
 def _read(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     """The JSON object in `path`, and its keys that are there more than once."""
     repeated: list[tuple[dict[str, Any], list[str]]] = []
@@ -207,7 +212,7 @@ def _shown(value: Any, at: Location, rule: str) -> str | None:
         return "a list"
     if isinstance(value, str) and rule in ("must be an object", "must be a list"):
         return "text"
-    if any(isinstance(step, str) and _NAMES_A_SECRET.search(step) for step in at):
+    if any(isinstance(step, str) and names_a_secret(step) for step in at):
         return HIDDEN
     return json.dumps(value)
 

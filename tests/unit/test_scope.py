@@ -39,3 +39,18 @@ def test_an_option_that_lost_its_meaning_gets_a_note() -> None:
     settings = load_settings(None, ("experiment.framework.sklearn._enable_optimized_mode=true",))
 
     assert ["_enable_optimized_mode" in sentence for sentence in without_effect(settings)] == [True]
+
+
+def test_a_secret_in_an_override_is_refused_without_being_shown_and_a_variable_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PROD_KEY", "hunter2hunter2hunter2")
+    option = "deployment.prod_deployment.primary_key"
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, (f"{option}=hunter2",))
+
+    assert [problem.path for problem in caught.value.problems] == [option]
+    assert "hunter2" not in str(caught.value)
+    secondary = "deployment.prod_deployment.secondary_key=${PROD_KEY}"
+    assert load_settings(None, (option + "=${PROD_KEY}", secondary)).deployment.prod_deployment.primary_key

@@ -1,0 +1,57 @@
+"""Every command that the documentation shows is one that exists, with the options that it shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.unit
+
+DOCUMENTS = ("README.md", "emulator/README.md", "benchmarks/README.md")
+MODULE = re.compile(r"python -m ((?:flows|settings|emulator|benchmarks)[\w.]*)((?: [^`)\n#]*)?)")
+
+
+def text_of(document: str) -> str:
+    return (REPOSITORY / document).read_text()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_make_targets_exist(document: str) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = set(re.findall(r"(?:^ {4}|`|\$ )make ([a-z-]+)", text_of(document), re.MULTILINE))
+
+    assert targets <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+def shown_commands() -> list[tuple[str, str, str]]:
+    found = [(document, *match.groups()) for document in DOCUMENTS for match in MODULE.finditer(text_of(document))]
+    return sorted({(document, module, arguments.strip()) for document, module, arguments in found})
+
+
+@pytest.mark.parametrize(("document", "module", "arguments"), shown_commands())
+def test_the_modules_and_their_options_exist(document: str, module: str, arguments: str) -> None:
+    words = [word for word in shlex.split(arguments.replace('"', "").replace("'", "")) if word not in ("|", "...")]
+    subcommand = words[:1] if words and re.fullmatch(r"[a-z]+", words[0]) else []
+
+    shown = subprocess.run(
+        [sys.executable, "-m", module, *subcommand, "--help"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+
+    assert shown.returncode == 0, shown.stderr
+    for option in (word for word in words if word.startswith("--")):
+        assert option in shown.stdout
+
+
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
+)
+def test_the_links_lead_somewhere(document: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text_of(document)):
+        assert (REPOSITORY / document).parent.joinpath(Path(target)).exists(), target
