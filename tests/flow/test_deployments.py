@@ -67,6 +67,12 @@ class Shell:
         answer.raise_for_status()
         return answer.json()
 
+    def forget_deployments(self) -> None:
+        """Remove what other tests have deployed to the session's server."""
+        paths = [f"/deployments/{deployment['id']}" for deployment in self.api("/deployments/filter", {})]
+        for path in [*paths, "/work_pools/local-process"]:
+            assert requests.delete(self.api_url + path, timeout=30).status_code in (204, 404)
+
     def deployment(self, name: str) -> Any:
         return self.api(f"/deployments/name/train-and-promote/{name}")
 
@@ -107,6 +113,7 @@ def shell(checkout: Checkout, prefect_server: dict[str, str]) -> Shell:
 @pytest.fixture(scope="module")
 def deployed(shell: Shell) -> str:
     """What the terminal showed when all was deployed; the work pool was there already, described by its team."""
+    shell.forget_deployments()
     shell.api("/work_pools/", {"name": "local-process", "type": "process", "description": "of the risk team"})
     status, terminal = shell.type("make deploy")
     assert status == 0, terminal
