@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from flows.prefect_server import PrefectServerError, ensure, home
+from flows import prefect_server
 from flows.terminal import quiet
 
 LOG = Path("reports") / "output.log"
@@ -51,26 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return WRONG_SETTINGS
     try:
-        _use_prefect_server(options.verbose)
+        prefect_server.use()
+        if not options.verbose:
+            # The API still gets the logs, so that they are in the UI.
+            os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
         with nullcontext() if options.verbose else quiet(LOG):
             return _run(options)
-    except (PrefectServerError, OSError) as error:
+    except (prefect_server.PrefectServerError, OSError) as error:
         print(f"{error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-
-
-def _use_prefect_server(verbose: bool) -> None:
-    """Point Prefect at its server before it is imported."""
-    if not os.environ.get("PREFECT_API_URL"):
-        os.environ["PREFECT_HOME"] = str(home().resolve())
-    os.environ["PREFECT_API_URL"] = ensure().api_url
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    if not verbose:
-        # The API still gets the logs, so that they are in the UI.
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
 
 
 def _run(options: argparse.Namespace) -> int:

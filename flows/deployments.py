@@ -18,24 +18,17 @@ from typing import Any
 
 import yaml
 
-from flows.prefect_server import PrefectServerError, ensure, home
+from flows import prefect_server
+from flows.prefect_server import PrefectServerError
 
 PREFECT_FILE = Path(__file__).resolve().parent.parent / "prefect.yaml"
 POOL = "local-process"
 POOL_TYPE = "process"
 
 
-def use_prefect_server() -> None:
-    """Point this process, and those that it starts, at the Prefect server, and at its own virtual environment.
-
-    Raises:
-        PrefectServerError: the server does not answer, or does not start.
-    """
-    if not os.environ.get("PREFECT_API_URL"):
-        os.environ["PREFECT_HOME"] = str(home().resolve())
-    os.environ["PREFECT_API_URL"] = ensure().api_url
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    # As if activated: pull steps look for uv on PATH, and uv for the environment to install into.
+def activate_environment() -> None:
+    """Point what this process starts at its own virtual environment, as if it were activated."""
+    # Pull steps look for uv on PATH, and uv for the environment to install into.
     os.environ["VIRTUAL_ENV"] = sys.prefix
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.prefix, "bin")), os.environ.get("PATH", os.defpath)])
 
@@ -135,7 +128,8 @@ def main() -> int:
     commands.add_parser("worker", help="carry out runs in the foreground, until Ctrl-C")
     arguments = parser.parse_args()
     try:
-        use_prefect_server()
+        prefect_server.use()
+        activate_environment()
         if arguments.command == "deploy":
             return deploy(arguments.from_repository, arguments.tell_of_crashes)
         work()

@@ -214,6 +214,18 @@ def ensure() -> PrefectServer:
     return PrefectServer(named)
 
 
+def use() -> None:
+    """Point this process, and those that it starts, at the server, before Prefect is imported.
+
+    Raises:
+        PrefectServerError: the server does not answer, or does not start.
+    """
+    if not os.environ.get("PREFECT_API_URL"):
+        os.environ["PREFECT_HOME"] = str(home().resolve())
+    os.environ["PREFECT_API_URL"] = ensure().api_url
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m flows.prefect_server", description="This repository's Prefect server."

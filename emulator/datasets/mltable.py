@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import yaml
 
-from emulator.errors import ServiceError
+from emulator.errors import ServiceError, not_emulated
 
 _ADDRESS = re.compile(
     r"azureml://subscriptions/[^/]+/resourcegroups/[^/]+/workspaces/(?P<workspace>[^/]+)"
@@ -18,12 +18,10 @@ _ADDRESS = re.compile(
 _ONE_ROW_PER_LINE = {"delimiter": "\n", "header": "no_header", "encoding": "utf8", "support_multi_line": False}
 
 
-def _not_emulated(what: str) -> ServiceError:
-    return ServiceError(
-        501,
-        "NotEmulated",
-        f"The emulator does not implement data sets with {what}, only text files of the default datastore with one row "
-        "per line: Dataset.Tabular.from_delimited_files((datastore, path), separator='\\n', header=NO_HEADERS).",
+def _data_sets_with(what: str) -> ServiceError:
+    return not_emulated(
+        f"data sets with {what}, only text files of the default datastore with one row per line: "
+        "Dataset.Tabular.from_delimited_files((datastore, path), separator='\\n', header=NO_HEADERS)"
     )
 
 
@@ -31,10 +29,10 @@ def _path(source: Any, workspace: str, datastore: str) -> str:
     address = source.get("pattern") or source.get("file") if isinstance(source, dict) else None
     match = _ADDRESS.fullmatch(str(address))
     if match is None or match["workspace"].lower() != workspace.lower() or match["datastore"] != datastore:
-        raise _not_emulated(f"the path {address}")
+        raise _data_sets_with(f"the path {address}")
     path = unquote(match["path"])
     if "*" in path:
-        raise _not_emulated("a pattern in a path")
+        raise _data_sets_with("a pattern in a path")
     return path
 
 
@@ -58,12 +56,12 @@ def text_file_paths(definition: str, workspace: str, datastore: str) -> list[str
     document = yaml.safe_load(definition)
     transformations = document.get("transformations") or [{}]
     if "read_delimited" not in transformations[0]:
-        raise _not_emulated("another reader than read_delimited")
+        raise _data_sets_with("another reader than read_delimited")
     for transformation in transformations[1:]:
         if not _keeps_text(transformation):
-            raise _not_emulated(f"the transformation {', '.join(transformation)}")
+            raise _data_sets_with(f"the transformation {', '.join(transformation)}")
     options = transformations[0]["read_delimited"]
     for option, expected in _ONE_ROW_PER_LINE.items():
         if options.get(option, expected) != expected:
-            raise _not_emulated(f"{option} {options[option]!r}")
+            raise _data_sets_with(f"{option} {options[option]!r}")
     return [_path(source, workspace, datastore) for source in document.get("paths") or []]

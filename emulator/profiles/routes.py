@@ -11,7 +11,7 @@ import psutil
 from aiohttp import web
 
 from emulator.child_processes import tail
-from emulator.errors import ServiceError, bad_request
+from emulator.errors import ServiceError, bad_request, not_emulated
 from emulator.management.store import Workspace
 from emulator.models.routes import MMS
 from emulator.profiles.load import put_under_load
@@ -83,9 +83,7 @@ class ProfilesService(Service):
         if not name:
             raise bad_request("A profile needs a name.")
         if not image_request.get("environment"):
-            raise ServiceError(
-                501, "NotEmulated", "The emulator does not implement profiling without an Environment: pass one."
-            )
+            raise not_emulated("profiling without an Environment: pass one")
         rows = self.emulator.datasets.rows(workspace, dataset)
         if not rows:
             raise bad_request(f"The sample data set of profile '{name}' is empty: it needs one request per line.")

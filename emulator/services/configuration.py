@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from emulator.errors import ServiceError, bad_request
+from emulator.errors import bad_request, not_emulated
 
 Configuration = dict[str, Any]
 """A service's settings by their names on the wire."""
@@ -92,15 +92,9 @@ def _filled(given: Any, defaults: Any) -> Any:
 
 def _check_image_request(request: Any) -> None:
     if not isinstance(request, dict):
-        raise ServiceError(
-            501, "NotEmulated", "The emulator does not implement services made from an image, only from an environment."
-        )
+        raise not_emulated("services made from an image, only from an environment")
     if not request.get("environment"):
-        raise ServiceError(
-            501,
-            "NotEmulated",
-            "The emulator does not implement no-code deployment: pass an InferenceConfig with an Environment.",
-        )
+        raise not_emulated("no-code deployment: pass an InferenceConfig with an Environment")
 
 
 def complete(body: Configuration, location: str, before: Configuration | None = None) -> Configuration:
@@ -116,9 +110,7 @@ def complete(body: Configuration, location: str, before: Configuration | None = 
     """
     compute_type = body.get("computeType")
     if compute_type not in ("ACI", "AKS"):
-        raise ServiceError(
-            501, "NotEmulated", f"The emulator does not implement services of type {compute_type}, only ACI and AKS."
-        )
+        raise not_emulated(f"services of type {compute_type}, only ACI and AKS")
     _check_image_request(body.get("environmentImageRequest"))
     if compute_type == "AKS":
         return _complete_aks(body, before)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from emulator.errors import ServiceError, bad_request
+from emulator.errors import ServiceError, bad_request, not_emulated
 from emulator.management.store import Workspace
 from emulator.models.json_patch import apply_patch
 from emulator.models.payloads import model_payload
@@ -199,9 +199,7 @@ class ServicesService(Service):
         before = service.desired
         changed = apply_patch(before, operations)
         if unknown := changed.keys() - before.keys():
-            raise ServiceError(
-                501, "NotEmulated", f"The emulator does not implement changing {', '.join(sorted(unknown))}."
-            )
+            raise not_emulated(f"changing {', '.join(sorted(unknown))}")
         target = complete(changed, workspace.location, before)
         self._check(workspace, service.name, target)
         same = target["environmentImageRequest"] == service.configuration["environmentImageRequest"]
