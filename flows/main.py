@@ -18,9 +18,6 @@ if __name__ == "__main__":  # first, so that --help and wrong settings are answe
 
     raise SystemExit(main())
 
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -29,27 +26,16 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.options import RunOptions
+from flows.release import release, try_out
 from flows.report import headline
-from flows.road import Road, explanation
+from flows.road import Road
 from tasks.compute import ensure_inference_cluster_task, ensure_training_compute_task
-from tasks.deployment import Stage, delete_service_task, deploy_task, service_name
-from tasks.endpoint_tests import run_endpoint_tests_task
 from tasks.environment import register_scoring_environment_task, register_training_environment_task
-from tasks.errors import EndpointTestError, MlopsError
 from tasks.evaluation import evaluate_task
 from tasks.profiling import profile_model_task
-from tasks.registration import mark_released_task, register_model_task, scoring_of_task
+from tasks.registration import register_model_task
 from tasks.training import submit_training_task, wait_for_training_task
-from tasks.values import (
-    Comparison,
-    Endpoint,
-    ModelVersion,
-    ReadyCompute,
-    RegisteredModel,
-    Resources,
-    Scoring,
-    StageReport,
-)
+from tasks.values import Comparison, Scoring
 from tasks.workspace import ensure_workspace_task
 
 DEFAULT_OPTIONS = RunOptions()
@@ -145,118 +131,6 @@ def climb(road: Road, comparison: Comparison, scoring: Scoring) -> None:
     try_out(road, "dev", road.model, scoring, road.profile, None)
     try_out(road, "test", road.model, scoring, road.profile, test_cluster.result())
     release(road, comparison.production, road.model, scoring, road.profile, prod_cluster.result())
-
-
-def try_out(
-    road: Road,
-    stage: Stage,
-    model: RegisteredModel,
-    scoring: Scoring,
-    resources: Resources,
-    cluster: ReadyCompute | None,
-) -> None:
-    """Deploy to a stage that exists for its tests only, test there, and remove the service, well tested or not."""
-    try:
-        deploy_and_test(road, stage, model, scoring, resources, cluster)
-    finally:
-        name = service_name(road.settings.deployment, stage)
-        road.steps.start(f"remove {stage}", delete_service_task, road.target, name)
-
-
-def release(
-    road: Road,
-    former: ModelVersion | None,
-    model: RegisteredModel,
-    scoring: Scoring,
-    resources: Resources,
-    cluster: ReadyCompute,
-) -> None:
-    """Deploy to production, which keeps serving meanwhile; what does not hold there is taken back."""
-    try:
-        road.production = deploy_and_test(road, "prod", model, scoring, resources, cluster)
-    except Exception as error:
-        failure = explanation(error)
-        if former is None:
-            name = service_name(road.settings.deployment, "prod")
-            road.steps.run("remove prod", delete_service_task, road.target, name)
-            raise
-        road.production = bring_back(road, former, resources, cluster, failure)
-        road.rolled_back(failure)
-    else:
-        road.steps.run("mark as production", mark_released_task, road.target, model, former)
-        road.outcome = "Promoted"
-
-
-def bring_back(
-    road: Road, former: ModelVersion, resources: Resources, cluster: ReadyCompute, failure: MlopsError
-) -> Endpoint:
-    """Serve the former model in production again, with the scoring script that it was released with.
-
-    Raises:
-        MlopsError: production could not be brought back; says so together with what had failed before.
-    """
-    try:
-        with tempfile.TemporaryDirectory() as directory:
-            scoring = road.steps.run("find former", scoring_of_task, road.target, former, Path(directory))
-            return deploy_and_test(road, "prod", former, scoring, resources, cluster, "roll back prod")
-    except MlopsError as error:
-        raise MlopsError(
-            f"{failure.message} And then model {former.name}:{former.version} could not be brought back: "
-            f"{error.message}",
-            "Look at the production service at once.",
-            log_tail=error.log_tail or failure.log_tail,
-        ) from error
-
-
-def deploy_and_test(
-    road: Road,
-    stage: Stage,
-    model: RegisteredModel | ModelVersion,
-    scoring: Scoring,
-    resources: Resources,
-    cluster: ReadyCompute | None,
-    step: str | None = None,
-) -> Endpoint:
-    """Deploy a model version to a stage and see that it answers well there.
-
-    Raises:
-        DeploymentError: it does not get healthy.
-        EndpointTestError: a test did not pass.
-    """
-    deployment, started = road.settings.deployment, time.monotonic()
-    minutes = road.settings.waiting.service_minutes
-    endpoint = road.steps.run(
-        step or f"deploy to {stage}",
-        deploy_task,
-        road.target,
-        deployment,
-        stage,
-        model,
-        scoring,
-        resources,
-        cluster,
-        minutes,
-    )
-    tests = road.steps.run(f"test {stage}", run_endpoint_tests_task, road.target, deployment.endpoint_tests, endpoint)
-    road.passed(
-        StageReport(
-            stage=stage,
-            service=endpoint.service,
-            compute_type=endpoint.compute_type,
-            cluster_purpose=endpoint.cluster_purpose,
-            state=endpoint.state,
-            scoring_uri=endpoint.scoring_uri,
-            tests=tests,
-            seconds=round(time.monotonic() - started, 3),
-        )
-    )
-    failed = [f"'{test.name}': {test.detail}" for test in tests if not test.passed]
-    if failed:
-        raise EndpointTestError(
-            f"Service '{endpoint.service}' did not pass {'; '.join(failed)}.",
-            "Mend the scoring script, or the expectations under code/testing.",
-        )
-    return endpoint
 
 
 def end_state(road: Road) -> State[dict[str, Any]]:
