@@ -41,6 +41,24 @@ down: $(VENV)/ready  ## stop the emulator and the Prefect server
 test: $(VENV)/ready  ## all tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+.PHONY: test-backends
+test-backends: $(VENV)/ready  ## whole runs with each compute, distributed backend, framework and sampling method
+	@$(BIN)/python -m pytest -m backends --numprocesses 2 --dist loadfile
+
+.PHONY: test-reliability
+test-reliability: $(VENV)/ready  ## flows killed at each step and started again, releases under a stream of requests
+	@$(BIN)/python -m pytest -m reliability --numprocesses 2 --dist loadfile
+
+.PHONY: test-browser
+test-browser: $(VENV)/ready  ## what Prefect's UI shows of a run; installs Debian's Chromium when it is missing
+	@command -v chromium >/dev/null || { echo "installing chromium ..." && \
+		apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
+	@$(BIN)/python -m pytest -m browser
+
+.PHONY: test-pytorch
+test-pytorch: $(VENV)/ready  ## torch.distributed in a run, with a PyTorch that is installed for it
+	@$(BIN)/python -m pytest -m pytorch
+
 .PHONY: test-postgresql
 test-postgresql: $(VENV)/ready  ## the tests of a Prefect server for teams; installs Debian's PostgreSQL when it is missing
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { echo "installing postgresql ..." && \
@@ -81,4 +99,4 @@ clean: down  ## stop everything and remove the virtual environment, all local st
 
 .PHONY: help
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
