@@ -200,10 +200,12 @@ def test_a_service_that_does_not_get_healthy_in_time_fails(workspace: Workspace,
         "slow",
         [],
         inference_config(SCORE.replace("global factor", "time.sleep(60)")),
-        AksWebservice.deploy_configuration(num_replicas=1, initial_delay_seconds=1),
+        AksWebservice.deploy_configuration(
+            num_replicas=1, initial_delay_seconds=1, timeout_seconds=1, failure_threshold=1
+        ),
         deployment_target=aks,
     )
-    with pytest.raises(WebserviceException, match="did not answer its health probe within 1 seconds"):
+    with pytest.raises(WebserviceException, match="did not answer its health probe within 2 seconds"):
         service.wait_for_deployment()
     service.delete()
 
