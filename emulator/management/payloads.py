@@ -69,6 +69,9 @@ def compute_payload(workspace: Workspace, compute: Compute, nodes_running: int) 
                 "preemptedNodeCount": 0,
             },
         }
+    if compute.compute_type == "AKS":
+        tls = inner.get("sslConfiguration")
+        inner["sslConfiguration"] = {**tls, "cert": None, "key": None} if tls else None
     return {
         "id": f"{workspace.arm_id}/computes/{compute.name}",
         "name": compute.name,
