@@ -23,6 +23,7 @@ from emulator.services.configuration import (
     serving_policy,
 )
 from emulator.services.container import resolve_image
+from emulator.services.fork_server import ForkServers
 from emulator.services.payloads import operation_headers, operation_payload, service_payload
 from emulator.services.rollout import Rollouts, audience, build_log_blob
 from emulator.services.router import Router
@@ -43,6 +44,7 @@ class ServicesService(Service):
         super().__init__(emulator)
         self.router = Router(self.state)
         self.rollouts = Rollouts(emulator, self.router)
+        self.fork_servers = ForkServers(self.state.directory / "fork-servers")
 
     @property
     def store(self) -> WebServiceStore:
@@ -82,6 +84,7 @@ class ServicesService(Service):
 
     async def stop(self) -> None:
         await self.rollouts.stop()
+        await self.fork_servers.stop()
 
     def names_using(self, workspace: Workspace, model_id: str) -> list[str]:
         """The services that serve a model, or are about to."""
