@@ -194,6 +194,7 @@ class Deployment:
             raise
         for replica in fresh:
             self._replicas[replica] = asyncio.create_task(self._keep_up(replica))
+        self._container.fork_server.warm_up()
         self._note_change()
 
     def _note_change(self) -> None:

@@ -107,6 +107,7 @@ class ForkServer:
             "directory": str(directory),
             "log": str(output),
         }
+        self.warm_up()
         if self._ready is not None:
             try:
                 return await asyncio.wait_for(self._fork(request, listener), _PATIENCE_SECONDS)
@@ -132,7 +133,7 @@ class ForkServer:
         return await asked
 
     def warm_up(self) -> None:
-        """Have a fork server from now on, now that a replica has noted what it has imported."""
+        """Have a fork server from now on, if a replica has noted what it has imported."""
         if self._ready is None and not self._unfit and self._modules.is_file():
             self._ready = asyncio.get_running_loop().create_future()
             self._start = asyncio.create_task(self._run())

@@ -96,7 +96,6 @@ class Replica:
                 raise self._failure(ended.result() if ended.done() else None, seconds)
             healthy.result()
             self.ready = True
-            self.container.fork_server.warm_up()
             log.info("replica %s ready after %.2f s", self.log.stem, time.monotonic() - started)
         finally:
             for task in (ended, healthy):
