@@ -21,7 +21,7 @@ from tasks.waiting import poll
 from tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from azureml.core import Run
+    from azureml.core import Run, ScriptRunConfig, Workspace
 
 MODEL_FILE_VARIABLE = "MODEL_FILE"
 """Where the training script learns the path, below its working directory, that the settings want the model at."""
@@ -52,12 +52,7 @@ def submit_training(
     Raises:
         TrainingError: the script is not there, or Azure refuses the run.
     """
-    directory = Path(experiment.source_directory)
-    if not (directory / experiment.entry_script).is_file():
-        raise TrainingError(
-            f"The training script {directory / experiment.entry_script} is not there.",
-            "Correct experiment.source_directory and experiment.entry_script in the settings.",
-        )
+    check_entry_script(experiment)
     workspace = open_workspace(target)
     attempt = run_id
     for number in count(2):
@@ -68,37 +63,69 @@ def submit_training(
             report("found, submitted before")
             return attempt
         attempt = f"{run_id}_{number}"
-    from azureml.core import Environment, Experiment, ScriptRunConfig
+    from azureml.core import Experiment
 
     with explained(TrainingError, f"submit training run '{run_id}'", "Check experiment.* in the settings."):
-        named = Environment.get(workspace, environment.name, environment.version)
-        configuration = ScriptRunConfig(
-            source_directory=str(directory),
-            script=experiment.entry_script,
-            arguments=arguments(experiment),
-            compute_target=compute.name,
-            environment=named,
-            max_run_duration_seconds=experiment.max_run_duration_seconds,
-        )
-        history = configuration.run_config.history
-        history.output_collection = experiment.history.output_collection
-        history.snapshot_project = experiment.history.snapshot_project
-        history.directories_to_watch = list(experiment.history.directories_to_watch)
-        docker = configuration.run_config.docker
-        docker.use_docker = experiment.docker.use_docker or docker.use_docker
-        docker.shm_size = experiment.docker.shm_size or docker.shm_size
-        configuration.run_config.environment_variables = {
-            MODEL_FILE_VARIABLE: model_path,
-            **experiment.environment_variables,
-        }
+        configuration = training_configuration(workspace, experiment, model_path, compute, environment)
         Experiment(workspace, experiment.name).submit(configuration, tags=dict(experiment.run_tags), run_id=attempt)
     return attempt
 
 
+def check_entry_script(experiment: ExperimentSettings) -> None:
+    """Raises:
+    TrainingError: the training script is not there.
+    """
+    script = Path(experiment.source_directory, experiment.entry_script)
+    if not script.is_file():
+        raise TrainingError(
+            f"The training script {script} is not there.",
+            "Correct experiment.source_directory and experiment.entry_script in the settings.",
+        )
+
+
+def training_configuration(
+    workspace: Workspace,
+    experiment: ExperimentSettings,
+    model_path: str,
+    compute: ReadyCompute,
+    environment: RegisteredEnvironment,
+) -> ScriptRunConfig:
+    """What one run of the training script is, for a run of its own and for each child of a tuning."""
+    from azureml.core import Environment, ScriptRunConfig
+
+    configuration = ScriptRunConfig(
+        source_directory=experiment.source_directory,
+        script=experiment.entry_script,
+        arguments=arguments(experiment),
+        compute_target=compute.name,
+        environment=Environment.get(workspace, environment.name, environment.version),
+        max_run_duration_seconds=experiment.max_run_duration_seconds,
+    )
+    history = configuration.run_config.history
+    history.output_collection = experiment.history.output_collection
+    history.snapshot_project = experiment.history.snapshot_project
+    history.directories_to_watch = list(experiment.history.directories_to_watch)
+    docker = configuration.run_config.docker
+    docker.use_docker = experiment.docker.use_docker or docker.use_docker
+    docker.shm_size = experiment.docker.shm_size or docker.shm_size
+    configuration.run_config.environment_variables = {
+        MODEL_FILE_VARIABLE: model_path,
+        **experiment.environment_variables,
+    }
+    return configuration
+
+
 def arguments(experiment: ExperimentSettings) -> list[str | int | float]:
-    """The script's command line: ``{"--alpha": 0.5, "--fast": null}`` is ``--alpha 0.5 --fast``."""
+    """The script's command line: ``{"--alpha": 0.5, "--fast": null}`` is ``--alpha 0.5 --fast``.
+
+    What is tuned stays out: each child gets its own value.
+    """
+    sampling = experiment.hyperparameter_sampling
+    tuned = sampling.parameters if sampling.use_hyperparameter_sampling else {}
     line: list[str | int | float] = []
     for name, value in experiment.script_parameters.items():
+        if name in tuned:
+            continue
         line.append(name)
         if value is not None:
             line.append(str(value).lower() if isinstance(value, bool) else value)
