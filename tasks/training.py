@@ -16,7 +16,7 @@ from settings.workspace import WorkspaceTarget
 from tasks.errors import TrainingError
 from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import report
-from tasks.values import ReadyCompute, RegisteredEnvironment, TrainedRun
+from tasks.values import Hyperparameter, ReadyCompute, RegisteredEnvironment, TrainedRun
 from tasks.waiting import poll
 from tasks.workspace import open_workspace
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 MODEL_FILE_VARIABLE = "MODEL_FILE"
 """Where the training script learns the path, below its working directory, that the settings want the model at."""
 
-_FAILED = ("Failed", "Canceled", "NotResponding")
-_FINAL = ("Completed", *_FAILED)
+FAILED = ("Failed", "Canceled", "NotResponding")
+FINAL = ("Completed", *FAILED)
 _LOG_LINES = 20
 
 
@@ -54,21 +54,27 @@ def submit_training(
     """
     check_entry_script(experiment)
     workspace = open_workspace(target)
-    attempt = run_id
-    for number in count(2):
-        found = _find(workspace, attempt)
-        if found is None:
-            break
-        if found.get_status() not in _FAILED:
-            report("found, submitted before")
-            return attempt
-        attempt = f"{run_id}_{number}"
+    attempt, submitted = attempt_of(workspace, run_id)
+    if submitted:
+        report("found, submitted before")
+        return attempt
     from azureml.core import Experiment
 
     with explained(TrainingError, f"submit training run '{run_id}'", "Check experiment.* in the settings."):
         configuration = training_configuration(workspace, experiment, model_path, compute, environment)
         Experiment(workspace, experiment.name).submit(configuration, tags=dict(experiment.run_tags), run_id=attempt)
     return attempt
+
+
+def attempt_of(workspace: Workspace, run_id: str) -> tuple[str, bool]:
+    """The id of the run that was submitted before and has not failed, or else the next one that is free."""
+    attempt = run_id
+    for number in count(2):
+        found = find_run(workspace, attempt)
+        if found is None or found.get_status() not in FAILED:
+            return attempt, found is not None
+        attempt = f"{run_id}_{number}"
+    raise LookupError("count() has no end")
 
 
 def check_entry_script(experiment: ExperimentSettings) -> None:
@@ -147,12 +153,12 @@ def wait_for_training(
         OperationTimeout: it did not end in time; the run is cancelled.
     """
     workspace = open_workspace(target)
-    run = _find(workspace, run_id)
+    run = find_run(workspace, run_id)
     if run is None:
         raise TrainingError(f"There is no training run '{run_id}'.", "Start the flow again.")
     try:
         with explained(TrainingError, f"watch training run '{run_id}'", "Look at it in the Azure ML studio."):
-            status = poll(run.get_status, _FINAL.__contains__, what=f"training run '{run_id}'", minutes=minutes)
+            status = poll(run.get_status, FINAL.__contains__, what=f"training run '{run_id}'", minutes=minutes)
     except TrainingError:
         raise
     except BaseException:
@@ -161,16 +167,32 @@ def wait_for_training(
         raise
     if status != "Completed":
         raise TrainingError(
-            f"Training run '{run_id}' ended as {status}{_reason(run)}.",
+            f"Training run '{run_id}' ended as {status}{reason_of(run)}.",
             "Mend what the end of its log says, and start the flow again.",
-            log_tail=_log_tail(run),
+            log_tail=log_tail(run),
         )
-    with explained(TrainingError, f"read the metrics of training run '{run_id}'", "Start the flow again."):
+    return trained_run(experiment, compute, environment, run)
+
+
+def trained_run(
+    experiment: ExperimentSettings,
+    compute: ReadyCompute,
+    environment: RegisteredEnvironment,
+    run: Run,
+    hyperparameters: dict[str, Hyperparameter] | None = None,
+) -> TrainedRun:
+    """A completed run as the gate gets it.
+
+    Raises:
+        TrainingError: its metrics cannot be read.
+    """
+    with explained(TrainingError, f"read the metrics of training run '{run.id}'", "Start the flow again."):
         metrics = read_metrics(run)
     return TrainedRun(
         experiment=experiment.name,
-        run_id=run_id,
+        run_id=run.id,
         metrics=metrics,
+        hyperparameters=hyperparameters or {},
         portal_url=run.get_portal_url(),
         environment_name=environment.name,
         environment_version=environment.version,
@@ -190,7 +212,7 @@ def read_metrics(run: Run) -> dict[str, float]:
     return metrics
 
 
-def _find(workspace: Any, run_id: str) -> Run | None:
+def find_run(workspace: Any, run_id: str) -> Run | None:
     from azureml._restclient.exceptions import ServiceException
     from azureml.core import Run
 
@@ -203,12 +225,12 @@ def _find(workspace: Any, run_id: str) -> Run | None:
             raise
 
 
-def _reason(run: Run) -> str:
+def reason_of(run: Run) -> str:
     error = (run.get_details().get("error") or {}).get("error") or {}
     return first_sentences(error.get("message"))
 
 
-def _log_tail(run: Run) -> str | None:
+def log_tail(run: Run) -> str | None:
     """The end of the log that says most: the image build's when the script was never started, else the script's."""
     import requests
 
