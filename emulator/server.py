@@ -21,6 +21,7 @@ from emulator.environments.routes import EnvironmentsService
 from emulator.errors import ServiceError, StartupError
 from emulator.execution.routes import ExecutionService
 from emulator.history.routes import HistoryService
+from emulator.hyperdrive.routes import HyperDriveService
 from emulator.identity.routes import IdentityService
 from emulator.management.routes import ManagementService
 from emulator.management.store import check_subscription
@@ -58,6 +59,7 @@ class Emulator:
         self.content = ContentService(self)
         self.environments = EnvironmentsService(self)
         self.execution = ExecutionService(self)
+        self.hyperdrive = HyperDriveService(self)
         self.models = ModelsService(self)
         self.datasets = DatasetsService(self)
         self.profiles = ProfilesService(self)
@@ -74,6 +76,7 @@ class Emulator:
             self.content,
             self.environments,
             self.execution,
+            self.hyperdrive,
             self.models,
             self.datasets,
             self.profiles,

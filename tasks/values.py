@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 Outcome = Literal["Promoted", "NotPromoted", "Compared", "RolledBack", "Failed"]
+Hyperparameter = str | int | float | bool
 Verdict = Literal["better", "equal", "worse", "first"]
 
 
@@ -74,10 +75,38 @@ class TrainedRun(Value):
     experiment: str
     run_id: str
     metrics: dict[str, float]
+    hyperparameters: dict[str, Hyperparameter] = Field(default={}, description="of the best child of a tuning")
     portal_url: str
     environment_name: str
     environment_version: str
     compute_target: str
+
+
+class Trial(Value):
+    """A child of a tuning: its hyperparameters, and the best value that it has logged for the primary metric."""
+
+    number: int
+    run_id: str
+    hyperparameters: dict[str, Hyperparameter]
+    metric: float | None
+    state: str = Field(description="as Azure says it; Canceled for a child that the policy has ended")
+
+
+class Tuning(Value):
+    """A tuning that has ended (``azureml.train.hyperdrive.HyperDriveRun``), with its children by their numbers."""
+
+    run_id: str
+    portal_url: str
+    method: Literal["random", "grid", "bayesian"]
+    policy: str | None
+    metric: str
+    goal: Literal["max", "min"]
+    trials: tuple[Trial, ...]
+    best: int = Field(description="number of the best completed child")
+
+    @property
+    def best_trial(self) -> Trial:
+        return next(trial for trial in self.trials if trial.number == self.best)
 
 
 class MetricComparison(Value):
@@ -243,6 +272,7 @@ class RunReport(Value):
     started: Annotated[AwareDatetime, AfterValidator(_in_utc)] = Field(description="ISO 8601, in UTC")
     settings: str = Field(description="path of the settings file")
     workspace: ReportedWorkspace
+    tuning: Tuning | None = None
     run: ReportedRun | None = None
     comparison: ReportedComparison | None = None
     model: ReportedModel | None = None
