@@ -81,6 +81,9 @@ def compute_payload(workspace: Workspace, compute: Compute, nodes: NodeCounts) -
                 "preemptedNodeCount": nodes.preempted,
             },
         }
+    if compute.compute_type == "AKS":
+        tls = inner.get("sslConfiguration")
+        inner["sslConfiguration"] = {**tls, "cert": None, "key": None} if tls else None
     return {
         "id": f"{workspace.arm_id}/computes/{compute.name}",
         "name": compute.name,

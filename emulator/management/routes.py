@@ -238,6 +238,7 @@ class ManagementService(Service):
 
     async def put_compute(self, request: Request) -> web.Response:
         compute = self.store.put_compute(request.workspace, request.params["compute"], await request.json())
+        self.emulator.services.cluster_changed(request.workspace, compute.name)
         return answer(self._compute(request.workspace, compute), headers=self._operation_header(request))
 
     async def patch_compute(self, request: Request) -> web.Response:
