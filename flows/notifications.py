@@ -15,7 +15,8 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
-from flows.report import duration, headline, plain
+from flows.markdown import plain
+from flows.report import duration, explanations, headline
 from tasks.values import RunReport
 from tasks.workspace import trusting_this_machine
 
@@ -40,9 +41,8 @@ def _lines(report: RunReport) -> Iterator[str]:
     if report.error:
         yield f"- {_one_line(report.error.message)}"
         yield f"- {_one_line(report.error.next_step)}"
-    if report.comparison:
-        for reason in report.comparison.reasons:
-            yield f"- {_one_line(reason)}"
+    for reason in explanations(report):
+        yield f"- {_one_line(reason)}"
     yield f"- workspace {report.workspace.name} ({report.workspace.cloud}), {duration(report.total_seconds)}"
     if report.prefect_url:
         yield f"- [the run in Prefect]({report.prefect_url})"
