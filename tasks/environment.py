@@ -168,6 +168,11 @@ def _register(target: WorkspaceTarget, environment: Environment) -> RegisteredEn
     return RegisteredEnvironment(name=registered.name, version=str(registered.version))
 
 
+def pip_packages(environment: Environment) -> tuple[str, ...]:
+    """Its requirements for pip, and options such as ``--extra-index-url``."""
+    return tuple(environment.python.conda_dependencies.pip_packages)
+
+
 def latest_if_same(target: WorkspaceTarget, environment: Environment) -> RegisteredEnvironment | None:
     """The latest version that is registered under the name of ``environment``, when it says the same."""
     from azureml.core import Environment as Environments

@@ -320,4 +320,4 @@ def _names(manager: ResourceManager, target: WorkspaceTarget, settings: Settings
                 f"Service '{name}' is there on {service.compute_type}, and the {stage} stage is on {kind}.",
                 f"Choose another deployment.{stage}_deployment.name, or delete the service.",
             )
-    return "the compute targets and services of these names, where there are any, are of the right kinds"
+    return "none of them is taken by a resource of another kind"
