@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import os
 import shlex
 import sys
@@ -75,7 +76,7 @@ class Road:
         self._failure: MlopsError | None = None
         self._started, self._clock = datetime.now(timezone.utc), time.monotonic()
         self.console = Console(options.verbose, terminal())
-        self.steps = Steps(self.console, self.settings.waiting.retries)
+        self.steps = Steps(self.console, self.settings.waiting.retries, options.debug)
 
     def __enter__(self) -> Road:
         self.console.__enter__()
@@ -169,7 +170,8 @@ def explanation(error: BaseException) -> MlopsError:
     """The error as one of ours; one that nobody foresaw keeps its own words."""
     if isinstance(error, MlopsError):
         return error
-    if not isinstance(error, Exception):  # Ctrl-C, or Prefect was told to end the run
+    # Ctrl-C, or Prefect was told to end the run, or `quit` in a debugger
+    if not isinstance(error, Exception) or isinstance(error, bdb.BdbQuit):
         return MlopsError("The run was interrupted.", "Start it again; it takes up what it finds.")
     if isinstance(error, TimeoutError):
         return MlopsError(

@@ -381,3 +381,21 @@ class RunReport(Value):
     prefect_url: str | None = Field(default=None, description="the flow run in Prefect's UI")
     production_url: str | None = Field(default=None, description="scoring address of production after this run")
     curl: str | None = Field(default=None, description="a shell command that scores the sample; reads the key itself")
+
+
+class Check(Value):
+    """One thing that a run on Azure needs: whether it is there, what was found, and what to do when it is missing."""
+
+    name: str
+    result: Literal["passed", "missing", "unknown"]
+    detail: str
+    next_step: str | None = None
+
+
+class PlannedStep(Value):
+    """What a step of the flow would do if it ran now, and what that would use of what costs money."""
+
+    step: str
+    action: Literal["keep", "create", "change", "delete", "run", "fail"]
+    detail: str
+    cost: str | None = None

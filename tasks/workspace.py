@@ -66,9 +66,24 @@ def trusting_this_machine() -> Iterator[None]:
         os.environ["REQUESTS_CA_BUNDLE"] = ours
 
 
+def emulator_answers() -> bool:
+    """Whether an emulator is up: the one of this shell, or else that of this repository. None is started."""
+    return bool(os.environ.get("AZUREML_EMULATOR_URL")) or _call_emulator("status").returncode == 0
+
+
 def _emulator(*arguments: str) -> str:
+    called = _call_emulator(*arguments)
+    if called.returncode != 0:
+        raise ConnectionToAzureError(
+            f"The emulator cannot be used: {called.stderr.strip().removeprefix('emulator: ')}",
+            "Mend that, or set SUBSCRIPTION_ID, RESOURCE_GROUP and WORKSPACE_NAME to use Azure.",
+        )
+    return called.stdout
+
+
+def _call_emulator(*arguments: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).resolve().parent.parent
-    called = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "emulator", *arguments],
         cwd=root,
         capture_output=True,
@@ -76,12 +91,6 @@ def _emulator(*arguments: str) -> str:
         timeout=_EMULATOR_SECONDS,
         check=False,
     )
-    if called.returncode != 0:
-        raise ConnectionToAzureError(
-            f"The emulator cannot be used: {called.stderr.strip().removeprefix('emulator: ')}",
-            "Mend that, or set SUBSCRIPTION_ID, RESOURCE_GROUP and WORKSPACE_NAME to use Azure.",
-        )
-    return called.stdout
 
 
 def credential(target: WorkspaceTarget) -> TokenCredential:
