@@ -20,6 +20,7 @@ from emulator.environments.routes import EnvironmentsService
 from emulator.errors import ServiceError
 from emulator.execution.routes import ExecutionService
 from emulator.history.routes import HistoryService
+from emulator.hyperdrive.routes import HyperDriveService
 from emulator.identity.routes import IdentityService
 from emulator.listeners import HOST, bind_as_before
 from emulator.management.routes import ManagementService
@@ -57,6 +58,7 @@ class Emulator:
         self.content = ContentService(self)
         self.environments = EnvironmentsService(self)
         self.execution = ExecutionService(self)
+        self.hyperdrive = HyperDriveService(self)
         self.models = ModelsService(self)
         self.datasets = DatasetsService(self)
         self.profiles = ProfilesService(self)
@@ -73,6 +75,7 @@ class Emulator:
             self.content,
             self.environments,
             self.execution,
+            self.hyperdrive,
             self.models,
             self.datasets,
             self.profiles,
