@@ -30,7 +30,7 @@ from tasks.profiling import profile_model
 from tasks.progress import listening
 from tasks.registration import mark_released, register_model
 from tasks.training import submit_training, wait_for_training
-from tasks.values import Comparison, ReadyCompute, RegisteredModel, Resources, RunReport, Scoring, TrainedRun
+from tasks.values import Comparison, Origin, ReadyCompute, RegisteredModel, Resources, RunReport, Scoring, TrainedRun
 from tasks.workspace import ensure_workspace
 
 
@@ -112,16 +112,12 @@ class LastRun:
         experiment = self._settings.experiment
         compute = self._training_compute()
         environment = register_training_environment(self._target, experiment)
-        run_id = submit_training(
-            self._target,
-            experiment,
-            self._settings.deployment.model.path,
-            compute,
-            environment,
-            f"{experiment.name}_{uuid.uuid4()}",
-        )
+        # Alone, the step is repeated to see it at work: a run that was done before would show nothing.
+        origin = Origin(flow_run_id=f"only-{uuid.uuid4()}", fresh=True)
+        model_path = self._settings.deployment.model.path
+        run = submit_training(self._target, experiment, model_path, compute, environment, origin)
         return wait_for_training(
-            self._target, experiment, compute, environment, run_id, self._settings.waiting.training_minutes
+            self._target, experiment, compute, environment, run.run_id, self._settings.waiting.training_minutes
         )
 
     def _trained(self) -> TrainedRun:

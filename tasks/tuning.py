@@ -22,13 +22,15 @@ from tasks.training import (
     FINAL,
     attempt_of,
     check_entry_script,
+    experiment_key,
     find_run,
     log_tail,
     reason_of,
+    run_tags,
     trained_run,
     training_configuration,
 )
-from tasks.values import ReadyCompute, RegisteredEnvironment, TrainedRun, Trial, Tuning
+from tasks.values import Origin, ReadyCompute, RegisteredEnvironment, SubmittedRun, TrainedRun, Trial, Tuning
 from tasks.waiting import poll
 from tasks.workspace import open_workspace
 
@@ -46,36 +48,36 @@ def submit_tuning(
     model_path: str,
     compute: ReadyCompute,
     environment: RegisteredEnvironment,
-    run_id: str,
-) -> str:
-    """Submit the tuning, unless it is there already: a retry then finds it instead of tuning twice.
+    origin: Origin,
+) -> SubmittedRun:
+    """Submit the tuning, unless the same one is there already, as for :func:`tasks.training.submit_training`.
 
     Args:
         model_path: where the script is to write the model, below its working directory.
-        run_id: chosen by the caller, as for :func:`tasks.training.submit_training`.
+        origin: of the submission.
 
     Returns:
-        the id of the parent run.
+        the parent run.
 
     Raises:
         TrainingError: the script is not there, or Azure refuses the tuning.
     """
     check_entry_script(experiment)
     workspace = open_workspace(target)
-    attempt, submitted = attempt_of(workspace, run_id)
-    if submitted:
-        report("found, submitted before")
-        return attempt
+    key = experiment_key("tuning", target, experiment, model_path, environment, origin)
+    run = attempt_of(workspace, f"{experiment.name}_{key}")
+    if run.found:
+        return run
     from azureml.core import Experiment
 
-    with explained(TrainingError, f"submit tuning '{run_id}'", f"Check {_SETTINGS}.* in the settings."):
+    with explained(TrainingError, f"submit tuning '{run.run_id}'", f"Check {_SETTINGS}.* in the settings."):
         configuration = tuning_configuration(
             experiment.hyperparameter_sampling,
             training_configuration(workspace, experiment, model_path, compute, environment),
-            attempt,
+            run.run_id,
         )
-        Experiment(workspace, experiment.name).submit(configuration, tags=dict(experiment.run_tags))
-    return attempt
+        Experiment(workspace, experiment.name).submit(configuration, tags=run_tags(experiment, key, origin))
+    return run
 
 
 def tuning_configuration(
