@@ -38,7 +38,8 @@ from tasks.evaluation import evaluate_task
 from tasks.profiling import profile_model_task
 from tasks.registration import register_model_task
 from tasks.training import submit_training_task, wait_for_training_task
-from tasks.values import Comparison, Scoring
+from tasks.tuning import best_run_task, submit_tuning_task, wait_for_tuning_task
+from tasks.values import Comparison, ReadyCompute, RegisteredEnvironment, Scoring, TrainedRun
 from tasks.workspace import ensure_workspace_task
 
 DEFAULT_OPTIONS = RunOptions()
@@ -82,7 +83,7 @@ def data_is_accepted(road: Road) -> bool:
 
 
 def learn(road: Road) -> tuple[Comparison, Scoring]:
-    """Train a candidate and hold it against the model that production serves."""
+    """Train or tune a candidate, and hold it against the model that production serves."""
     settings, target, steps = road.settings, road.target, road.steps
     experiment, deployment, waiting = settings.experiment, settings.deployment, settings.waiting
 
@@ -94,26 +95,8 @@ def learn(road: Road) -> tuple[Comparison, Scoring]:
         "scoring environment", register_scoring_environment_task, target, deployment.image
     )
 
-    run_id = steps.run(
-        "submit training",
-        submit_training_task,
-        target,
-        experiment,
-        deployment.model.path,
-        compute.result(),
-        environment.result(),
-        f"{experiment.name}_{flow_run.id}",
-    )
-    road.trained = steps.run(
-        "training",
-        wait_for_training_task,
-        target,
-        experiment,
-        compute.result(),
-        environment.result(),
-        run_id,
-        waiting.training_minutes,
-    )
+    produce = tune if experiment.hyperparameter_sampling.use_hyperparameter_sampling else train
+    road.trained = produce(road, compute.result(), environment.result())
     road.comparison = steps.run("evaluation", evaluate_task, target, deployment, road.trained)
     scoring = Scoring(
         source_directory=deployment.image.source_directory,
@@ -121,6 +104,31 @@ def learn(road: Road) -> tuple[Comparison, Scoring]:
         environment=scoring_environment.result(),
     )
     return road.comparison, scoring
+
+
+def train(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment) -> TrainedRun:
+    """Train once, with the parameters of the settings."""
+    settings, target, steps = road.settings, road.target, road.steps
+    experiment, model_path = settings.experiment, settings.deployment.model.path
+    own_id = f"{experiment.name}_{flow_run.id}"
+    run_id = steps.run(
+        "submit training", submit_training_task, target, experiment, model_path, compute, environment, own_id
+    )
+    minutes = settings.waiting.training_minutes
+    return steps.run("training", wait_for_training_task, target, experiment, compute, environment, run_id, minutes)
+
+
+def tune(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment) -> TrainedRun:
+    """Train with many hyperparameters; the best child is the candidate."""
+    settings, target, steps = road.settings, road.target, road.steps
+    experiment, model_path = settings.experiment, settings.deployment.model.path
+    own_id = f"{experiment.name}_{flow_run.id}"
+    run_id = steps.run(
+        "submit tuning", submit_tuning_task, target, experiment, model_path, compute, environment, own_id
+    )
+    minutes = settings.waiting.training_minutes
+    road.tuning = steps.run("tuning", wait_for_tuning_task, target, experiment, run_id, minutes)
+    return steps.run("best run", best_run_task, target, experiment, compute, environment, road.tuning)
 
 
 def climb(road: Road, comparison: Comparison, scoring: Scoring) -> None:

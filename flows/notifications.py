@@ -18,6 +18,7 @@ from prefect.settings import get_current_settings
 from flows.markdown import plain
 from flows.report import duration, explanations, headline
 from tasks.values import RunReport
+from tasks.workspace import trusting_this_machine
 
 CRASHES = "train-and-promote: tell of crashes"
 
@@ -61,7 +62,7 @@ def send(message: Message, block: str) -> str | None:
     """
     try:
         loaded = _notification_block(block)
-        with loaded.raise_on_failure():
+        with loaded.raise_on_failure(), trusting_this_machine():
             # Declared as async; Prefect's blocks send at once when they are called from synchronous code.
             loaded.notify(body=message.text, subject=message.subject)  # type: ignore[unused-coroutine]
     except Exception as error:  # noqa: BLE001 - whatever a block of any kind raises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import os
 import shlex
 import sys
@@ -38,6 +39,7 @@ from tasks.values import (
     RunReport,
     StageReport,
     TrainedRun,
+    Tuning,
 )
 
 REPORTS = Path("reports")
@@ -59,6 +61,7 @@ class Road:
     def __init__(self, options: RunOptions, prefect_url: str | None) -> None:
         self.settings: Settings = load_settings(options.settings_file, options.overrides)
         self.target = resolve_workspace(self.settings.workspace, os.environ)
+        self.tuning: Tuning | None = None
         self.data: DataReport | None = None
         self.trained: TrainedRun | None = None
         self.comparison: Comparison | None = None
@@ -73,7 +76,7 @@ class Road:
         self._failure: MlopsError | None = None
         self._started, self._clock = datetime.now(timezone.utc), time.monotonic()
         self.console = Console(options.verbose, terminal())
-        self.steps = Steps(self.console, self.settings.waiting.retries)
+        self.steps = Steps(self.console, self.settings.waiting.retries, options.debug)
 
     def __enter__(self) -> Road:
         self.console.__enter__()
@@ -128,6 +131,7 @@ class Road:
             started=self._started,
             settings=str(self._options.settings_file or SETTINGS_FILE.relative_to(SETTINGS_FILE.parent.parent)),
             workspace=ReportedWorkspace(name=self.target.name, cloud=self.target.cloud),
+            tuning=self.tuning,
             data=self.data,
             run=ReportedRun.of(self.trained) if self.trained else None,
             comparison=ReportedComparison.of(self.comparison) if self.comparison else None,
@@ -166,7 +170,8 @@ def explanation(error: BaseException) -> MlopsError:
     """The error as one of ours; one that nobody foresaw keeps its own words."""
     if isinstance(error, MlopsError):
         return error
-    if not isinstance(error, Exception):  # Ctrl-C, or Prefect was told to end the run
+    # Ctrl-C, or Prefect was told to end the run, or `quit` in a debugger
+    if not isinstance(error, Exception) or isinstance(error, bdb.BdbQuit):
         return MlopsError("The run was interrupted.", "Start it again; it takes up what it finds.")
     if isinstance(error, TimeoutError):
         return MlopsError(

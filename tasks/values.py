@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-Outcome = Literal["Promoted", "NotPromoted", "Compared", "DataRejected", "RolledBack", "Failed"]
+Outcome = Literal["Promoted", "NotPromoted", "Compared", "DataRejected", "NotApproved", "RolledBack", "Failed"]
+Hyperparameter = str | int | float | bool
 Verdict = Literal[
     "better",
     "not significant",
@@ -129,10 +130,38 @@ class TrainedRun(Value):
     experiment: str
     run_id: str
     metrics: dict[str, float]
+    hyperparameters: dict[str, Hyperparameter] = Field(default={}, description="of the best child of a tuning")
     portal_url: str
     environment_name: str
     environment_version: str
     compute_target: str
+
+
+class Trial(Value):
+    """A child of a tuning: its hyperparameters, and the best value that it has logged for the primary metric."""
+
+    number: int
+    run_id: str
+    hyperparameters: dict[str, Hyperparameter]
+    metric: float | None
+    state: str = Field(description="as Azure says it; Canceled for a child that the policy has ended")
+
+
+class Tuning(Value):
+    """A tuning that has ended (``azureml.train.hyperdrive.HyperDriveRun``), with its children by their numbers."""
+
+    run_id: str
+    portal_url: str
+    method: Literal["random", "grid", "bayesian"]
+    policy: str | None
+    metric: str
+    goal: Literal["max", "min"]
+    trials: tuple[Trial, ...]
+    best: int = Field(description="number of the best completed child")
+
+    @property
+    def best_trial(self) -> Trial:
+        return next(trial for trial in self.trials if trial.number == self.best)
 
 
 class Interval(Value):
@@ -339,6 +368,7 @@ class RunReport(Value):
     started: Annotated[AwareDatetime, AfterValidator(_in_utc)] = Field(description="ISO 8601, in UTC")
     settings: str = Field(description="path of the settings file")
     workspace: ReportedWorkspace
+    tuning: Tuning | None = None
     data: DataReport | None = None
     run: ReportedRun | None = None
     comparison: ReportedComparison | None = None
@@ -351,3 +381,21 @@ class RunReport(Value):
     prefect_url: str | None = Field(default=None, description="the flow run in Prefect's UI")
     production_url: str | None = Field(default=None, description="scoring address of production after this run")
     curl: str | None = Field(default=None, description="a shell command that scores the sample; reads the key itself")
+
+
+class Check(Value):
+    """One thing that a run on Azure needs: whether it is there, what was found, and what to do when it is missing."""
+
+    name: str
+    result: Literal["passed", "missing", "unknown"]
+    detail: str
+    next_step: str | None = None
+
+
+class PlannedStep(Value):
+    """What a step of the flow would do if it ran now, and what that would use of what costs money."""
+
+    step: str
+    action: Literal["keep", "create", "change", "delete", "run", "fail"]
+    detail: str
+    cost: str | None = None
