@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tasks.comparison import tell_apart
 from tasks.values import (
@@ -14,6 +15,7 @@ from tasks.values import (
     ReportedError,
     RunReport,
     StageReport,
+    Tuning,
 )
 
 
@@ -25,7 +27,10 @@ def write_report(report: RunReport, directory: Path) -> Path:
     folder = directory / _folder_name(report)
     folder.mkdir(parents=True, exist_ok=True)
     _write_atomically(folder / "report.json", report.model_dump_json(indent=2) + "\n")
-    _write_atomically(folder / "report.md", render_markdown(report))
+    images = plots(report)
+    for name, image in images.items():
+        (folder / name).write_bytes(image)
+    _write_atomically(folder / "report.md", render_markdown(report, {name: name for name in images}))
 
     link = directory / f".latest-{os.getpid()}"
     link.unlink(missing_ok=True)
@@ -70,12 +75,25 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
-def render_markdown(report: RunReport) -> str:
-    """The report as GitHub and Prefect's UI show it. Sections that the run did not reach are left out."""
-    return "\n".join(_lines(report)) + "\n"
+def plots(report: RunReport) -> dict[str, bytes]:
+    """PNG files by name, of what the run has to show."""
+    if report.tuning is None:
+        return {}
+    from flows.plots.tuning import plot_tuning
+
+    return {"tuning.png": plot_tuning(report.tuning)}
 
 
-def _lines(report: RunReport) -> Iterator[str]:
+def render_markdown(report: RunReport, images: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The report as GitHub and Prefect's UI show it. Sections that the run did not reach are left out.
+
+    Args:
+        images: addresses of :func:`plots`, by name.
+    """
+    return "\n".join(_lines(report, images)) + "\n"
+
+
+def _lines(report: RunReport, images: Mapping[str, str]) -> Iterator[str]:
     yield f"# {headline(report)}"
     yield ""
     yield f"Started {report.started:%Y-%m-%d %H:%M:%S} UTC, took {duration(report.total_seconds)}."
@@ -83,6 +101,8 @@ def _lines(report: RunReport) -> Iterator[str]:
         yield from _error(report.error)
     if report.comparison:
         yield from _comparison(report.comparison)
+    if report.tuning:
+        yield from _tuning(report.tuning, images.get("tuning.png"))
     if report.model:
         yield from _section("Model", [f"{_inline(report.model.name)} version {report.model.version}"])
     if report.profile:
@@ -115,6 +135,34 @@ def _comparison(comparison: ReportedComparison) -> Iterator[str]:
     yield from _section("Why", [*reasons, *([""] if table else []), *table])
 
 
+def _tuning(tuning: Tuning, image: str | None) -> Iterator[str]:
+    policy = f", policy {tuning.policy}" if tuning.policy else ""
+    goal = "larger" if tuning.goal == "max" else "smaller"
+    best = tuning.best_trial
+    lines = [
+        f"{tuning.method.capitalize()} sampling{policy}: {len(tuning.trials)} trials, best {_inline(tuning.metric)} "
+        f"{best.metric:.6g} in trial {best.number}; {goal} is better.",
+        "",
+    ]
+    if image is not None:
+        lines += [f"![{_inline(tuning.metric)} over the trials, and against each parameter]({image})", ""]
+    rows = [
+        (
+            f"{trial.number}, best" if trial is best else str(trial.number),
+            *(_value(trial.hyperparameters.get(name, "")) for name in best.hyperparameters),
+            "" if trial.metric is None else f"{trial.metric:.6g}",
+            trial.state,
+        )
+        for trial in tuning.trials
+    ]
+    lines += _table(("trial", *best.hyperparameters, tuning.metric, "state"), rows)
+    yield from _section("Tuning", lines)
+
+
+def _value(hyperparameter: object) -> str:
+    return f"{hyperparameter:.6g}" if isinstance(hyperparameter, float) else str(hyperparameter)
+
+
 def _latency(latency: LatencyProfile) -> Iterator[str]:
     measured = [(name.removesuffix("_ms"), f"{ms:g} ms") for name, ms in latency if ms is not None]
     if measured:
@@ -145,6 +193,7 @@ def _where_to_look(report: RunReport) -> Iterator[str]:
             "training run",
             report.run and f"{report.run.id} in experiment {report.run.experiment}: {report.run.portal_url}",
         ),
+        ("tuning", report.tuning and f"{report.tuning.run_id}: {report.tuning.portal_url}"),
         ("workspace", f"{report.workspace.name} ({report.workspace.cloud})"),
         ("settings", report.settings),
     ]
