@@ -12,7 +12,9 @@ from aiohttp import web
 
 from emulator.content.store import NO_SNAPSHOT
 from emulator.errors import ServiceError, bad_request, not_emulated
-from emulator.execution.submission import parse_configuration
+from emulator.execution.distribution import has_nvidia_gpu
+from emulator.execution.nodes import NodePool
+from emulator.execution.submission import RunConfiguration, parse_configuration
 from emulator.execution.supervisor import SNAPSHOT_PROPERTY, RunSupervisor
 from emulator.history.store import Experiment, Run
 from emulator.management.store import Workspace
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from emulator.server import Emulator
 
 _EXPERIMENT = "/execution/v1.0/{WS}/experiments/{experiment}"
+_CARRIES_OUT_RUNS = ("AmlCompute", "VirtualMachine")
 _WAITING = frozenset({"NotStarted", "Starting", "Preparing", "Queued"})
 
 
@@ -41,9 +44,9 @@ class ExecutionService(Service):
             Route("POST", _EXPERIMENT + "/runs/{run}/cancel", self.cancel_run),
         ]
 
-    def nodes_in_use(self, workspace: Workspace, compute: str) -> int:
-        """How many nodes of a compute target are carrying out runs."""
-        return self._supervisor.nodes_in_use(workspace, compute)
+    def pool(self, workspace: Workspace, compute: str) -> NodePool:
+        """The nodes of a compute target that carries out runs."""
+        return self._supervisor.pool(workspace, compute)
 
     async def start(self) -> None:
         """Queue again what was waiting when the emulator ended, and fail what was running: its process is gone."""
@@ -138,20 +141,37 @@ class ExecutionService(Service):
             ServiceError: 400, 404 or 501 for what cannot be.
         """
         configuration = parse_configuration(definition)
-        self._check_target(workspace, configuration.target)
+        self._check_target(workspace, configuration)
         self.emulator.content.store.snapshot(workspace, snapshot_id)
         environment = self.emulator.environments.store.resolve(
             workspace, f"Experiment {experiment.name} Environment", configuration.environment
         )
         return {**definition, "environment": environment.payload()}
 
-    def _check_target(self, workspace: Workspace, name: str) -> None:
+    def _check_target(self, workspace: Workspace, configuration: RunConfiguration) -> None:
+        name, distribution = configuration.target, configuration.distribution
         compute = self.emulator.management.store.find_compute(workspace, name)
         if compute is None:
             have = ", ".join(one.name for one in self.emulator.management.store.computes(workspace)) or "none"
             raise bad_request(f"Compute target '{name}' was not found in this workspace, which has: {have}.")
-        if compute.compute_type != "AmlCompute":
-            raise bad_request(f"Compute target '{name}' is {compute.compute_type}: a run needs an AmlCompute target.")
+        if compute.compute_type not in _CARRIES_OUT_RUNS:
+            raise bad_request(
+                f"Compute target '{name}' is {compute.compute_type}: a run needs one of {', '.join(_CARRIES_OUT_RUNS)}."
+            )
+        if compute.state != "Succeeded":
+            raise bad_request(
+                f"Compute target '{name}' is {compute.state}: delete it and create it anew before a run is submitted."
+            )
+        if distribution.nodes > compute.scale.maximum:
+            raise bad_request(
+                f"The run takes {distribution.nodes} nodes, and compute target '{name}' has at most "
+                f"{compute.scale.maximum}: raise its max_nodes, or lower the run's node_count."
+            )
+        if distribution.needs_gpu and not has_nvidia_gpu():
+            raise bad_request(
+                "The communication backend nccl needs GPUs of NVIDIA, which this machine does not have: use gloo, or "
+                "submit the run on Azure to a compute target with GPUs."
+            )
 
     async def cancel_run(self, request: Request) -> web.Response:
         self.cancel(request.workspace, request.params["run"])
