@@ -76,6 +76,11 @@ def test_median_stopping_as_documented() -> None:
     assert ended(MedianStopping(1, 0), "maximize", 3, logged) == set()
 
 
+def test_median_stopping_does_not_end_a_run_whose_values_are_all_the_same() -> None:
+    logged = {"only": [0.9] * 200}
+    assert [k for k in range(1, 201) if ended(MedianStopping(1, 0), "maximize", k, logged)] == []
+
+
 def test_truncation_selection_as_documented() -> None:
     """20 percent of five runs is one: the lowest at interval 5, compared with the others as they were then."""
     logged = {name: [place / 10] * 5 for place, name in enumerate("abcde")}
