@@ -25,6 +25,7 @@ from settings.workspace import resolve_workspace
 from tasks.errors import MlopsError
 from tasks.values import (
     Comparison,
+    DataReport,
     Endpoint,
     ModelProfile,
     Outcome,
@@ -38,6 +39,7 @@ from tasks.values import (
     RunReport,
     StageReport,
     TrainedRun,
+    Tuning,
 )
 
 REPORTS = Path("reports")
@@ -59,6 +61,8 @@ class Road:
     def __init__(self, options: RunOptions, prefect_url: str | None) -> None:
         self.settings: Settings = load_settings(options.settings_file, options.overrides)
         self.target = resolve_workspace(self.settings.workspace, os.environ)
+        self.tuning: Tuning | None = None
+        self.data: DataReport | None = None
         self.trained: TrainedRun | None = None
         self.comparison: Comparison | None = None
         self.model: RegisteredModel | None = None
@@ -127,6 +131,8 @@ class Road:
             started=self._started,
             settings=str(self._options.settings_file or SETTINGS_FILE.relative_to(SETTINGS_FILE.parent.parent)),
             workspace=ReportedWorkspace(name=self.target.name, cloud=self.target.cloud),
+            tuning=self.tuning,
+            data=self.data,
             run=ReportedRun.of(self.trained) if self.trained else None,
             comparison=ReportedComparison.of(self.comparison) if self.comparison else None,
             model=ReportedModel.of(self.model) if self.model else None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from prefect.tasks import exponential_backoff
 
-from tasks.operation import LASTING
+from tasks.operation import is_lasting
 from tasks.progress import listening
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Steps:
 
     def run(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a task and wait for it."""
-        with self._console.step(name, lasting=LASTING in task.tags) as step, listening(step.detail):
+        with self._console.step(name, lasting=is_lasting(task)) as step, listening(step.detail, step.show):
             return self._configured(name, task)(*args, **kwargs)
 
     def start(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Started[R]:
@@ -73,7 +73,7 @@ class Steps:
             return Done(self.run(name, task, *args, **kwargs))
         shown = ExitStack()
         step = shown.enter_context(self._console.step(name))
-        with listening(step.detail):  # the thread inherits it
+        with listening(step.detail, step.show):  # the thread inherits it
             future = self._configured(name, task).submit(*args, **kwargs)
         future.add_done_callback(_closing(shown))
         started = Started(future)

@@ -11,6 +11,7 @@ from emulator.errors import ServiceError, bad_request, not_found
 from emulator.management.entitlements import PROVIDERS, cluster_usages, machine_usages, provider_payload
 from emulator.management.payloads import (
     compute_payload,
+    node_payload,
     resource_group_payload,
     vm_size_payload,
     workspace_payload,
@@ -256,7 +257,7 @@ class ManagementService(Service):
         return web.Response(status=200)
 
     def _compute(self, workspace: Workspace, compute: Compute) -> dict[str, Any]:
-        return compute_payload(workspace, compute, self.emulator.execution.nodes_in_use(workspace, compute.name))
+        return compute_payload(workspace, compute, self.emulator.execution.pool(workspace, compute.name).counts())
 
     async def computes(self, request: Request) -> web.Response:
         found = self.store.computes(request.workspace)
@@ -268,6 +269,7 @@ class ManagementService(Service):
 
     async def put_compute(self, request: Request) -> web.Response:
         compute = self.store.put_compute(request.workspace, request.params["compute"], await request.json())
+        self.emulator.services.cluster_changed(request.workspace, compute.name)
         return answer(self._compute(request.workspace, compute), headers=self._operation_header(request))
 
     async def patch_compute(self, request: Request) -> web.Response:
@@ -289,8 +291,9 @@ class ManagementService(Service):
         return answer({"status": "Succeeded"})
 
     async def nodes(self, request: Request) -> web.Response:
-        self.store.compute(request.workspace, request.params["compute"])
-        return answer({"nodes": []})
+        compute = self.store.compute(request.workspace, request.params["compute"])
+        nodes = self.emulator.execution.pool(request.workspace, compute.name).nodes()
+        return answer({"nodes": [node_payload(node) for node in nodes]})
 
     async def vm_sizes(self, _: Request) -> web.Response:
         sizes = [vm_size_payload(size) for size in SIZES]
