@@ -38,7 +38,13 @@ def _parser() -> argparse.ArgumentParser:
         help="one setting, as dotted.key=value; may be given several times",
     )
     parser.add_argument(
-        "--stop-before", choices=("registration",), help="compare only, and end as Compared when the model is better"
+        "--fresh", action="store_true", help="train and profile anew, even where the same was done before"
+    )
+    parser.add_argument(
+        "--stop-before",
+        choices=("nothing", "registration"),
+        default="nothing",
+        help="registration: compare only, and end as Compared when the model is better",
     )
     parser.add_argument("--verbose", action="store_true", help="show all that Prefect and the SDK say, too")
     parser.add_argument(
@@ -69,13 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_SETTINGS
     in_place_of_a_run = options.only or options.dry_run or options.preflight
     try:
-        if not in_place_of_a_run:
-            prefect_server.use()
+        server = None if in_place_of_a_run else prefect_server.use()
         if not options.verbose:
-            # The API still gets the logs, so that they are in the UI.
+            # Before Prefect is imported. The API still gets the logs, so that they are in the UI.
             os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
             if "PYTHONBREAKPOINT" not in os.environ:
                 sys.breakpointhook = _breakpoint_without_terminal
+        if server is not None and (note := prefect_server.check(server)):
+            print(f"note: {note}", file=sys.stderr)
         with nullcontext() if options.verbose else quiet(LOG):
             well = _without_prefect(options, settings) if in_place_of_a_run else _run(options)
         return SUCCEEDED if well else FAILED
@@ -118,6 +125,7 @@ def _run(options: argparse.Namespace) -> bool:
     run_options = RunOptions(
         settings_file=options.settings,
         overrides=tuple(options.overrides),
+        fresh=options.fresh,
         stop_before=options.stop_before,
         verbose=options.verbose,
         debug=options.debug,

@@ -74,7 +74,8 @@ class Steps:
         shown = ExitStack()
         step = shown.enter_context(self._console.step(name))
         with listening(step.detail, step.show):  # the thread inherits it
-            future = self._configured(name, task).submit(*args, **kwargs)
+            # Prefect's limit cannot interrupt a thread, and every run's log would say so.
+            future = self._configured(name, task).with_options(timeout_seconds=0).submit(*args, **kwargs)
         future.add_done_callback(_closing(shown))
         started = Started(future)
         self._started.append(started)

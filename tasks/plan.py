@@ -11,6 +11,7 @@ from tasks.deployment import Stage, service_name
 from tasks.environment import latest_if_same, scoring_environment, training_environment
 from tasks.errors import MlopsError, WorkspaceError, http_status
 from tasks.evaluation import find_service, production_model
+from tasks.gate.rules import listed_metrics
 from tasks.operation import explained
 from tasks.progress import report
 from tasks.training import arguments
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from settings import Settings
     from settings.compute_target import AksProdSettings, AksTestSettings
+    from settings.data import DataSettings
     from tasks.compute import Purpose
 
 # (action, detail, cost) of a step; a step that asks Azure may raise MlopsError instead.
@@ -38,10 +40,11 @@ def plan(target: WorkspaceTarget, settings: Settings) -> tuple[PlannedStep, ...]
     """
     there = workspace_is_there(target)
     deployment = settings.deployment
-    clusters = settings.compute_target.deployment
+    clusters, rules = settings.compute_target.deployment, settings.data
 
     steps: Iterable[tuple[str, Callable[[], _Found]]] = (
         ("workspace", lambda: _workspace(target, there, settings.workspace.create_if_missing)),
+        *([("data", lambda: _data(rules))] if rules is not None else []),
         ("training compute", lambda: _training_compute(target, settings, there)),
         ("training environment", lambda: _environment(target, training_environment(settings.experiment), there)),
         ("scoring environment", lambda: _environment(target, scoring_environment(deployment.image), there)),
@@ -119,16 +122,27 @@ def _environment(target: WorkspaceTarget, environment: Environment, there: bool)
     return "create", f"{environment.name}, unless an earlier version has the same content", "the build of its image"
 
 
+def _data(rules: DataSettings) -> _Found:
+    drift = f", and its drift from {rules.drift.reference}" if rules.drift is not None else ""
+    return "run", f"judge {rules.source} by its rules{drift}; the run ends as DataRejected if it breaks one", None
+
+
 def _training(settings: Settings) -> _Found:
     experiment, wanted = settings.experiment, settings.compute_target.training.amlcompute
     line = " ".join(str(word) for word in (experiment.entry_script, *arguments(experiment)))
-    cost = f"{_nodes(1, wanted.vm_size)} for up to {settings.waiting.training_minutes:g} minutes"
-    return "run", f"{line} on {wanted.name}", cost
+    what, nodes = f"{line} on {wanted.name}", 1
+    sampling = experiment.hyperparameter_sampling
+    if sampling.use_hyperparameter_sampling:
+        runs, at_once = sampling.max_total_runs or 1, sampling.max_concurrent_runs or sampling.max_total_runs or 1
+        nodes = min(at_once, wanted.max_nodes)
+        what = (
+            f"{line} on {wanted.name}, {runs} times with {', '.join(sampling.parameters)} by {sampling.method} search"
+        )
+    return "run", what, f"{_nodes(nodes, wanted.vm_size)} for up to {settings.waiting.training_minutes:g} minutes"
 
 
 def _evaluation(target: WorkspaceTarget, settings: Settings, there: bool) -> _Found:
-    listed = settings.deployment.model.evaluation_parameters
-    metrics = ", ".join([*listed.larger_is_better, *listed.smaller_is_better]) or "no metric"
+    metrics = ", ".join(listed_metrics(settings.deployment.model.evaluation_parameters)) or "no metric"
     production = production_model(target, settings.deployment) if there else None
     if production is None:
         return "run", f"compare {metrics}: production serves no model, so the first one is promoted", None
