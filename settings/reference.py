@@ -54,6 +54,7 @@ def _rows(section: Schema, definitions: dict[str, Schema], prefix: str = "") -> 
             required = name in section.get("required", ())
             cells = (f"`{prefix}{name}`", *_cells(option, required, definitions))
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+            yield from _rows(_named_section_of(option, definitions), definitions, f"{prefix}{name}.NAME.")
         else:
             yield from _rows(inner, definitions, f"{prefix}{name}.")
 
@@ -102,3 +103,12 @@ def _section_of(option: Schema, definitions: dict[str, Schema]) -> Schema | None
         if "$ref" in kind:
             return definitions[kind["$ref"].rpartition("/")[2]]
     return None
+
+
+def _named_section_of(option: Schema, definitions: dict[str, Schema]) -> Schema:
+    """The section that each value of an option is which holds several, by names of the user's choice; else an empty one."""
+    for kind in option.get("anyOf", [option]):
+        values = kind.get("additionalProperties")
+        if isinstance(values, dict) and (section := _section_of(values, definitions)):
+            return section
+    return {}
