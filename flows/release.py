@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from flows.road import Road, explanation
-from tasks.deployment import Stage, delete_service_task, deploy_task, service_name
+from tasks.canary import deploy_version_task, serve_only_task, take_step_task
+from tasks.deployment import Stage, delete_service_task, deploy_task, service_log_task, service_name
 from tasks.endpoint_tests import run_endpoint_tests_task
-from tasks.errors import EndpointTestError, MlopsError
-from tasks.registration import mark_released_task, scoring_of_task
-from tasks.values import Endpoint, ModelVersion, ReadyCompute, RegisteredModel, Resources, Scoring, StageReport
+from tasks.errors import CanaryError, EndpointTestError, LoadTestError, MlopsError
+from tasks.load import load_service_task, unmet, wanted
+from tasks.production import production_endpoint_task
+from tasks.registration import ARCHIVED, mark_released_task, scoring_of_task
+from tasks.values import (
+    Endpoint,
+    Load,
+    ModelVersion,
+    ReadyCompute,
+    RegisteredModel,
+    Resources,
+    Scoring,
+    StageReport,
+    UnfinishedRelease,
+)
 
 
 def try_out(
@@ -19,7 +34,7 @@ def try_out(
     stage: Stage,
     model: RegisteredModel,
     scoring: Scoring,
-    resources: Resources,
+    resources: Resources | None,
     cluster: ReadyCompute | None,
 ) -> None:
     """Deploy to a stage that exists for its tests only, test there, and remove the service, well tested or not."""
@@ -35,76 +50,193 @@ def release(
     former: ModelVersion | None,
     model: RegisteredModel,
     scoring: Scoring,
-    resources: Resources,
+    resources: Resources | None,
     cluster: ReadyCompute,
 ) -> None:
-    """Deploy to production, which keeps serving meanwhile; what does not hold there is taken back."""
+    """Take a model to production, which keeps serving meanwhile, by the strategy of the settings."""
+    settings = road.settings.deployment.prod_deployment
     try:
-        road.production = deploy_and_test(road, "prod", model, scoring, resources, cluster)
-    except Exception as error:
-        failure = explanation(error)
-        if former is None:
-            name = service_name(road.settings.deployment, "prod")
-            road.steps.run("remove prod", delete_service_task, road.target, name)
-            raise
-        road.production = bring_back(road, former, resources, cluster, failure)
-        road.rolled_back(failure)
+        if settings.strategy == "canary":
+            steps = settings.canary.steps if former is not None else ()
+            road.production = shift_traffic(road, model, scoring, resources, cluster, steps)
+        else:
+            road.production = deploy_and_test(road, "prod", model, scoring, resources, cluster)
+    except BaseException as error:  # noqa: BLE001 - an interrupted run must not leave users with half a release
+        take_back(road, former, cluster, error)
     else:
-        road.steps.run("mark as production", mark_released_task, road.target, model, former)
+        finish(road, model, ARCHIVED)
         road.outcome = "Promoted"
 
 
-def bring_back(
-    road: Road, former: ModelVersion, resources: Resources, cluster: ReadyCompute, failure: MlopsError
+def resume(road: Road, unfinished: UnfinishedRelease, cluster: ReadyCompute) -> None:
+    """Bring a release to its end that was broken off when production served the model already."""
+    road.model = unfinished.model
+    try:
+        started = time.monotonic()
+        road.production = road.steps.run(
+            "production service", production_endpoint_task, road.target, road.settings.deployment, cluster
+        )
+        test(road, "prod", road.production, started)
+    except BaseException as error:  # noqa: BLE001
+        take_back(road, unfinished.former, cluster, error)
+    else:
+        finish(road, unfinished.model, ARCHIVED)
+        road.outcome = "Promoted"
+
+
+def finish(road: Road, model: RegisteredModel, replaced_as: str) -> None:
+    """Write into the models' tags that the release has come to its end."""
+    road.steps.run("mark as production", mark_released_task, road.target, model, replaced_as)
+
+
+def shift_traffic(
+    road: Road,
+    model: RegisteredModel,
+    scoring: Scoring,
+    resources: Resources | None,
+    cluster: ReadyCompute,
+    steps: Sequence[int],
 ) -> Endpoint:
+    """Bring a version up without traffic, test it, and give it the traffic step by step, at last all of it.
+
+    Raises:
+        DeploymentError: it does not get healthy.
+        EndpointTestError: a test did not pass.
+        CanaryError: it was out of the settings' bounds beside the former version.
+    """
+    deployment, started = road.settings.deployment, time.monotonic()
+    minutes = road.settings.waiting.service_minutes
+    version = road.steps.run(
+        "deploy to prod", deploy_version_task, road.target, deployment, model, scoring, resources, cluster, minutes
+    )
+    test(road, "prod", version, started)
+    for percent in steps:
+        step = road.steps.run(
+            f"canary {percent} %", take_step_task, road.target, deployment, model, percent, minutes
+        )
+        road.canary_took(step)
+        if step.exceeded:
+            raise CanaryError(
+                f"With {percent} percent of the traffic, {'; '.join(step.exceeded)}.",
+                "See what the model takes its time for, or correct deployment.prod_deployment.canary in the settings.",
+                log_tail=road.steps.run("read the log", service_log_task, road.target, version.service),
+            )
+    served = road.steps.run(
+        "all traffic", serve_only_task, road.target, deployment, model, cluster, minutes
+    )
+    if served is None:
+        raise CanaryError(
+            f"The version of model {model.model_id} is gone from the endpoint.", "See who else releases to it."
+        )
+    return served
+
+
+def take_back(road: Road, former: ModelVersion | None, cluster: ReadyCompute, error: BaseException) -> None:
+    """Let production serve the former model again, or nothing when there was none.
+
+    Raises:
+        MlopsError: there was no former model, or it could not be brought back.
+        BaseException: the run was interrupted; raised again when production serves the former model.
+    """
+    failure = explanation(error)
+    if former is None:
+        name = service_name(road.settings.deployment, "prod")
+        road.steps.run("remove prod", delete_service_task, road.target, name)
+        raise error
+    road.production = bring_back(road, former, cluster, failure)
+    road.rolled_back(failure)
+    if not isinstance(error, Exception):
+        raise error
+
+
+def bring_back(road: Road, former: ModelVersion, cluster: ReadyCompute, failure: MlopsError) -> Endpoint:
     """Serve the former model in production again, with the scoring script that it was released with.
 
     Raises:
         MlopsError: production could not be brought back; says so together with what had failed before.
     """
+    deployment, started = road.settings.deployment, time.monotonic()
+    minutes = road.settings.waiting.service_minutes
+    canary = deployment.prod_deployment.strategy == "canary"
     try:
-        with tempfile.TemporaryDirectory() as directory:
-            scoring = road.steps.run("find former", scoring_of_task, road.target, former, Path(directory))
-            return deploy_and_test(road, "prod", former, scoring, resources, cluster, "roll back prod")
+        served = None
+        if canary:
+            served = road.steps.run(
+                "roll back prod", serve_only_task, road.target, deployment, former, cluster, minutes
+            )
+        if served is None:
+            with tempfile.TemporaryDirectory() as directory:
+                scoring = road.steps.run("find former", scoring_of_task, road.target, former, Path(directory))
+                arguments = (road.target, deployment, "prod", former, scoring, None, cluster, minutes)
+                served = road.steps.run("roll back prod", deploy_task, *arguments)
+        test(road, "prod", served, started, former=True)
     except MlopsError as error:
-        raise MlopsError(
-            f"{failure.message} And then model {former.name}:{former.version} could not be brought back: "
-            f"{error.message}",
-            "Look at the production service at once.",
-            log_tail=error.log_tail or failure.log_tail,
-        ) from error
+        _could_not_be_brought_back(former, failure, error)
+    return served
+
+
+def _could_not_be_brought_back(former: ModelVersion, failure: MlopsError, error: MlopsError) -> NoReturn:
+    raise MlopsError(
+        f"{failure.message} And then model {former.name}:{former.version} could not be brought back: {error.message}",
+        "Look at the production service at once.",
+        log_tail=error.log_tail or failure.log_tail,
+    ) from error
 
 
 def deploy_and_test(
     road: Road,
     stage: Stage,
-    model: RegisteredModel | ModelVersion,
+    model: RegisteredModel,
     scoring: Scoring,
-    resources: Resources,
+    resources: Resources | None,
     cluster: ReadyCompute | None,
-    step: str | None = None,
 ) -> Endpoint:
     """Deploy a model version to a stage and see that it answers well there.
 
     Raises:
         DeploymentError: it does not get healthy.
         EndpointTestError: a test did not pass.
+        LoadTestError: it misses an objective under load.
     """
-    deployment, started = road.settings.deployment, time.monotonic()
-    minutes = road.settings.waiting.service_minutes
+    started = time.monotonic()
     endpoint = road.steps.run(
-        step or f"deploy to {stage}",
+        f"deploy to {stage}",
         deploy_task,
         road.target,
-        deployment,
+        road.settings.deployment,
         stage,
         model,
         scoring,
         resources,
         cluster,
-        minutes,
+        road.settings.waiting.service_minutes,
     )
-    tests = road.steps.run(f"test {stage}", run_endpoint_tests_task, road.target, deployment.endpoint_tests, endpoint)
+    test(road, stage, endpoint, started)
+    return endpoint
+
+
+def test(road: Road, stage: Stage, endpoint: Endpoint, started: float, *, former: bool = False) -> None:
+    """Test a service, load it where the settings have objectives, and note what was seen, well or not.
+
+    Args:
+        started: when the stage began, by time.monotonic().
+        former: it serves a former model again, of which only what it was released with can be asked.
+
+    Raises:
+        EndpointTestError: a test did not pass; carries the end of the service's log.
+        LoadTestError: it misses an objective; carries it, too.
+    """
+    settings = road.settings.deployment
+    wanted_tests, objectives = settings.endpoint_tests, settings.test_deployment.objectives
+    if former:
+        wanted_tests = wanted_tests.model_copy(update={"samples": {}, "wrong_input": False})
+    tests = road.steps.run(f"test {stage}", run_endpoint_tests_task, road.target, wanted_tests, endpoint)
+    failed = [f"'{each.name}': {each.detail}" for each in tests if not each.passed]
+    load: Load | None = None
+    if stage == "test" and wanted(objectives) and not failed:
+        load = road.steps.run(
+            "load test", load_service_task, road.target, wanted_tests, settings.test_deployment.load, endpoint
+        )
     road.passed(
         StageReport(
             stage=stage,
@@ -114,13 +246,23 @@ def deploy_and_test(
             state=endpoint.state,
             scoring_uri=endpoint.scoring_uri,
             tests=tests,
+            load=load,
             seconds=round(time.monotonic() - started, 3),
         )
     )
-    failed = [f"'{test.name}': {test.detail}" for test in tests if not test.passed]
+    missed = list(unmet(load, objectives)) if load is not None else []
+    if not failed and not missed:
+        return
+    log_tail = road.steps.run("read the log", service_log_task, road.target, endpoint.service)
     if failed:
         raise EndpointTestError(
             f"Service '{endpoint.service}' did not pass {'; '.join(failed)}.",
             "Mend the scoring script, or the expectations under code/testing.",
+            log_tail=log_tail,
         )
-    return endpoint
+    raise LoadTestError(
+        f"Service '{endpoint.service}' misses its objectives under load: {'; '.join(missed)}.",
+        "Give the service more replicas, CPU or concurrent requests, make the scoring script faster, or correct "
+        "deployment.test_deployment.objectives.",
+        log_tail=log_tail,
+    )

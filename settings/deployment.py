@@ -288,6 +288,9 @@ class CanarySettings(Section):
         description="How many times as long as the former version the new one may take (95 of 100 requests).",
         examples=[1.5],
     )
+    unnoticed_ms: float = Field(
+        20, ge=0, description="Milliseconds by which the new version may always be slower.", examples=[20]
+    )
 
     def mistakes(self) -> Iterator[Mistake]:
         if not self.steps:

@@ -106,7 +106,7 @@ def _section_of(option: Schema, definitions: dict[str, Schema]) -> Schema | None
 
 
 def _named_section_of(option: Schema, definitions: dict[str, Schema]) -> Schema:
-    """The section that each value of an option is which holds several, by names of the user's choice; else an empty one."""
+    """The section of which an option holds several, by names of the user's choice; an empty one if it holds none."""
     for kind in option.get("anyOf", [option]):
         values = kind.get("additionalProperties")
         if isinstance(values, dict) and (section := _section_of(values, definitions)):

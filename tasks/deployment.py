@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from settings.deployment import DeploymentSettings
 from settings.workspace import WorkspaceTarget
 from tasks.errors import DeploymentError, http_status
-from tasks.evaluation import find_service
+from tasks.evaluation import find_service, served_models
 from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import report
 from tasks.values import Endpoint, ModelVersion, ReadyCompute, RegisteredModel, Resources, Scoring
@@ -67,7 +67,7 @@ def deploy(
     stage: Stage,
     model: RegisteredModel | ModelVersion,
     scoring: Scoring,
-    resources: Resources,
+    resources: Resources | None,
     cluster: ReadyCompute | None,
     minutes: float,
 ) -> Endpoint:
@@ -77,7 +77,7 @@ def deploy(
     dev or test service is removed first.
 
     Args:
-        resources: of one replica, unless the settings name them.
+        resources: of one replica, unless the settings name them; None leaves them as they are in production.
         cluster: the AKS cluster; None for dev.
         minutes: the deadline.
 
@@ -88,10 +88,10 @@ def deploy(
     name = service_name(deployment, stage)
     what = f"deploy model {model.name}:{model.version} as service '{name}'"
     with explained(DeploymentError, what, f"Check deployment.{stage}_deployment in the settings."):
-        versions = [_model(workspace, model)]
+        versions = [registered_model(workspace, model)]
         inference = inference_configuration(workspace, scoring)
         service = find_service(workspace, name)
-        if service is not None and (stage != "prod" or service.state == "Failed"):
+        if service is not None and stage != "prod":
             report("removing what an earlier run left")
             service.delete()
             service = None
@@ -100,13 +100,14 @@ def deploy(
             service = _create(workspace, deployment, stage, versions, inference, resources, cluster)
         else:
             report("updating")
-            service.update(models=versions, inference_config=inference, **_aks_values(deployment, stage, resources))
+            service.update(models=versions, inference_config=inference, **aks_values(deployment, stage, resources))
     wait_until_healthy(service, minutes)
     report(service.state)
-    return endpoint(service, stage, cluster)
+    return endpoint_of(service, stage, cluster)
 
 
-def _model(workspace: Workspace, model: RegisteredModel | ModelVersion) -> Model:
+def registered_model(workspace: Workspace, model: RegisteredModel | ModelVersion) -> Model:
+    """The SDK's object of a model version."""
     from azureml.core import Model
 
     return Model(workspace, model.name, version=model.version)
@@ -146,7 +147,7 @@ def _create(
     stage: Stage,
     models: list[Model],
     inference: InferenceConfig,
-    resources: Resources,
+    resources: Resources | None,
     cluster: ReadyCompute | None,
 ) -> Webservice:
     from azureml.core import Model
@@ -163,7 +164,7 @@ def _create(
     else:
         settings = getattr(deployment, f"{stage}_deployment")
         configuration = AksWebservice.deploy_configuration(
-            **_aks_values(deployment, stage, resources), **_keys(settings), **described
+            **aks_values(deployment, stage, resources), **given_keys(settings), **described
         )
         compute = AksCompute(workspace, cluster.name)
     return Model.deploy(
@@ -171,7 +172,8 @@ def _create(
     )
 
 
-def _aks_values(deployment: DeploymentSettings, stage: Stage, resources: Resources) -> dict[str, Any]:
+def aks_values(deployment: DeploymentSettings, stage: Stage, resources: Resources | None) -> dict[str, Any]:
+    """The options of a stage's service on AKS, by the names that the SDK has for them."""
     settings = getattr(deployment, f"{stage}_deployment")
     return {**_given(settings, _AKS_OPTIONS), **_resources(deployment, stage, resources)}
 
@@ -181,14 +183,19 @@ def _given(settings: Any, options: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _keys(settings: Any) -> dict[str, str]:
+def given_keys(settings: Any) -> dict[str, str]:
+    """The keys that the settings want a service to be made with; later it keeps those that it has."""
     keys = {name: getattr(settings, name) for name in ("primary_key", "secondary_key")}
     return {name: key.get_secret_value() for name, key in keys.items() if key is not None}
 
 
-def _resources(deployment: DeploymentSettings, stage: Stage, resources: Resources) -> dict[str, float]:
+def _resources(deployment: DeploymentSettings, stage: Stage, resources: Resources | None) -> dict[str, float]:
     settings = getattr(deployment, f"{stage}_deployment")
-    return {"cpu_cores": settings.cpu_cores or resources.cpu, "memory_gb": settings.memory_gb or resources.memory_gb}
+    wanted = {
+        "cpu_cores": settings.cpu_cores or (resources and resources.cpu),
+        "memory_gb": settings.memory_gb or (resources and resources.memory_gb),
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def wait_until_healthy(service: Webservice, minutes: float) -> None:
@@ -219,13 +226,23 @@ def wait_until_healthy(service: Webservice, minutes: float) -> None:
         )
 
 
+def service_log(target: WorkspaceTarget, name: str) -> str | None:
+    """The end of a service's log; None when it is empty or the service is not there.
+
+    Raises:
+        DeploymentError: Azure refuses.
+    """
+    service = find_service(open_workspace(target), name)
+    return None if service is None else _log_tail(service)
+
+
 def _log_tail(service: Webservice) -> str | None:
     with explained(DeploymentError, f"read the log of service '{service.name}'", "Look at it in the studio."):
         text = service.get_logs() or ""
     return "\n".join(text.splitlines()[-_LOG_LINES:]) or None
 
 
-def endpoint(service: Webservice, stage: Stage, cluster: ReadyCompute | None) -> Endpoint:
+def endpoint_of(service: Webservice, stage: Stage, cluster: ReadyCompute | None) -> Endpoint:
     """A service as a value."""
     return Endpoint(
         stage=stage,
@@ -236,7 +253,7 @@ def endpoint(service: Webservice, stage: Stage, cluster: ReadyCompute | None) ->
         scoring_uri=service.scoring_uri,
         swagger_uri=service.swagger_uri,
         auth_enabled=bool(service.auth_enabled or getattr(service, "token_auth_enabled", False)),
-        model_ids=tuple(model.id for model in service.models or ()),
+        model_ids=tuple(model.id for model in served_models(service)),
     )
 
 
@@ -254,3 +271,4 @@ def delete_service(target: WorkspaceTarget, name: str) -> None:
 
 deploy_task = azure_operation("deployment", lasting=True)(deploy)
 delete_service_task = azure_operation("delete service")(delete_service)
+service_log_task = azure_operation("service log")(service_log)

@@ -32,13 +32,13 @@ def production_model(target: WorkspaceTarget, deployment: DeploymentSettings) ->
         service = find_service(workspace, service_name)
         if service is None:
             return None
-        models = [model for model in service.models or () if model.name == model_name]
+        models = [model for model in served_models(service) if model.name == model_name]
     if not models:
         raise MlopsError(
             f"The production service '{service_name}' serves no version of model '{model_name}'.",
             "Correct deployment.model.name or deployment.prod_deployment.name in the settings.",
         )
-    return _version(workspace, max(models, key=lambda model: int(model.version)))
+    return model_version(workspace, max(models, key=lambda model: int(model.version)))
 
 
 def find_service(workspace: Workspace, name: str) -> Any:
@@ -54,7 +54,29 @@ def find_service(workspace: Workspace, name: str) -> Any:
         raise
 
 
-def _version(workspace: Workspace, model: Model) -> ModelVersion:
+def served_models(service: Any) -> list[Model]:
+    """The models of a service; of an endpoint those of its default version, which serves whatever no other does."""
+    return list((default_version(service) if is_endpoint(service) else service).models or ())
+
+
+def is_endpoint(service: Any) -> bool:
+    """Whether a service is an AksEndpoint, which has versions."""
+    from azureml.core.webservice import AksEndpoint
+
+    return isinstance(service, AksEndpoint)
+
+
+def default_version(endpoint: Any) -> Any:
+    """The version of an AksEndpoint that takes the traffic which no other version is said to take."""
+    return next(version for version in endpoint.versions.values() if version.is_default)
+
+
+def model_version(workspace: Workspace, model: Model) -> ModelVersion:
+    """A registered model as a value, with the metrics of its run.
+
+    Raises:
+        MlopsError: it does not say which run made it.
+    """
     from azureml.core import Run
 
     if model.run_id is None:
