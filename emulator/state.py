@@ -85,6 +85,14 @@ class Collection:
         )
         return [json.loads(row[0]) for row in rows]
 
+    def count(self, scope: str) -> int:
+        """How many records the scope has."""
+        return int(
+            self._state.database.execute(
+                "SELECT COUNT(*) FROM records WHERE collection = ? AND scope = ?", (self._name, scope)
+            ).fetchone()[0]
+        )
+
     def everything(self) -> list[tuple[str, str, Record]]:
         """(scope, key, record) of every scope, oldest first."""
         rows = self._state.database.execute(

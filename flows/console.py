@@ -23,16 +23,22 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from flows.report import duration, headline, plain
+from flows.markdown import plain
+from flows.report import duration, explanations, headline
 from tasks.errors import MlopsError
+from tasks.progress import Rows
 from tasks.values import RunReport
 
 _NAME_WIDTH = 20
 _SECONDS_WIDTH = 10
+_LARGEST_TABLE = 12  # rows below a running step: the last ones
 _OUTCOME_STYLES = {
     "Promoted": "bold green",
     "NotPromoted": "bold yellow",
     "Compared": "bold yellow",
+    "DataRejected": "bold yellow",
+    "NotApproved": "bold yellow",
+    "Restored": "bold green",
     "RolledBack": "bold red",
     "Failed": "bold red",
 }
@@ -46,6 +52,7 @@ class StepProgress:
         self._started = time.monotonic()
         self.name = name
         self.text = ""
+        self.rows: Rows = ()
         self.skipped = False
 
     @property
@@ -58,6 +65,10 @@ class StepProgress:
         if text != self.text:
             self.text = text
             self._console._detail_changed(self)
+
+    def show(self, rows: Rows) -> None:
+        """Show a table, its header first, below the step while it runs; a log does without."""
+        self.rows = rows
 
     def skip(self, reason: str) -> None:
         """Say that there was nothing to do, and why."""
@@ -155,9 +166,8 @@ class Console:
         outcome, _, rest = headline(report).partition(":")
         took = f" ({duration(report.total_seconds)})"
         self._print(Text.assemble((outcome, _OUTCOME_STYLES[outcome]), ":", rest, (took, "dim")))
-        if report.comparison:
-            for reason in report.comparison.reasons:
-                self._print(Text(_one_line(reason)), indent=2)
+        for reason in explanations(report):
+            self._print(Text(_one_line(reason)), indent=2)
         if report.error:
             self._print(Text(_one_line(report.error.message)), indent=2)
             self._print(Text(_one_line(report.error.next_step)), indent=2)
@@ -214,6 +224,8 @@ class Console:
         for step in steps:
             took = Text(duration(step.seconds), "dim")
             table.add_row(self._spinner, step.name, took, Text(step.text, no_wrap=True, overflow=self._overflow))
+            if step.rows:
+                table.add_row("", "", "", _draw_rows(step.rows))
         return table
 
     def _grid(self, overflow: rich.console.OverflowMethod) -> Table:
@@ -223,6 +235,16 @@ class Console:
         table.add_column(width=_SECONDS_WIDTH, justify="right")
         table.add_column(ratio=1, overflow=overflow)
         return table
+
+
+def _draw_rows(rows: Rows) -> Table:
+    header, *rest = rows
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in header:
+        table.add_column(Text(name), no_wrap=True)
+    for row in rest[-_LARGEST_TABLE:]:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _one_line(text: str) -> str:

@@ -6,16 +6,22 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from flows.road import Road, explanation
 from tasks.canary import deploy_version_task, serve_only_task, take_step_task
-from tasks.deployment import Stage, delete_service_task, deploy_task, service_log_task, service_name
+from tasks.compute import ensure_inference_cluster_task
+from tasks.deployment import (
+    Stage,
+    delete_service_task,
+    deploy_task,
+    find_endpoint_task,
+    service_log_task,
+    service_name,
+)
 from tasks.endpoint_tests import run_endpoint_tests_task
-from tasks.errors import CanaryError, EndpointTestError, LoadTestError, MlopsError
+from tasks.errors import CanaryError, DeploymentError, EndpointTestError, LoadTestError, MlopsError
 from tasks.load import load_service_task, unmet, wanted
-from tasks.production import production_endpoint_task
-from tasks.registration import ARCHIVED, mark_released_task, scoring_of_task
+from tasks.registration import ARCHIVED, ROLLED_BACK, mark_released_task, scoring_of_task
 from tasks.values import (
     Endpoint,
     Load,
@@ -52,41 +58,54 @@ def release(
     scoring: Scoring,
     resources: Resources | None,
     cluster: ReadyCompute,
+    *,
+    by_hand: bool = False,
 ) -> None:
-    """Take a model to production, which keeps serving meanwhile, by the strategy of the settings."""
+    """Take a model to production, which keeps serving meanwhile, by the strategy of the settings.
+
+    Args:
+        by_hand: it is a former model, which somebody wants to have back: all the traffic at once.
+    """
     settings = road.settings.deployment.prod_deployment
+    steps = () if former is None or by_hand else settings.canary.steps
     try:
         if settings.strategy == "canary":
-            steps = settings.canary.steps if former is not None else ()
-            road.production = shift_traffic(road, model, scoring, resources, cluster, steps)
+            road.production = shift_traffic(road, model, scoring, resources, cluster, steps, by_hand)
         else:
-            road.production = deploy_and_test(road, "prod", model, scoring, resources, cluster)
+            road.production = deploy_and_test(road, "prod", model, scoring, resources, cluster, by_hand)
     except BaseException as error:  # noqa: BLE001 - an interrupted run must not leave users with half a release
         take_back(road, former, cluster, error)
     else:
-        finish(road, model, ARCHIVED)
-        road.outcome = "Promoted"
-
-
-def resume(road: Road, unfinished: UnfinishedRelease, cluster: ReadyCompute) -> None:
-    """Bring a release to its end that was broken off when production served the model already."""
-    road.model = unfinished.model
-    try:
-        started = time.monotonic()
-        road.production = road.steps.run(
-            "production service", production_endpoint_task, road.target, road.settings.deployment, cluster
+        road.steps.run(
+            "mark as production", mark_released_task, road.target, model, ROLLED_BACK if by_hand else ARCHIVED
         )
+        road.outcome = "Restored" if by_hand else "Promoted"
+
+
+def resume(road: Road, unfinished: UnfinishedRelease) -> None:
+    """Bring a release to its end that was broken off when production served the model already."""
+    road.model, started = unfinished.model, time.monotonic()
+    deployment = road.settings.deployment
+    cluster = road.steps.run(
+        "prod cluster",
+        ensure_inference_cluster_task,
+        road.target,
+        road.settings.compute_target.deployment.aks_prod,
+        "FAST_PROD",
+        road.settings.waiting.compute_minutes,
+    )
+    try:
+        road.production = road.steps.run("find prod", find_endpoint_task, road.target, deployment, "prod")
+        if road.production is None:
+            raise DeploymentError(
+                f"Production service '{deployment.prod_deployment.name}' is gone.", "Start the run again."
+            )
         test(road, "prod", road.production, started)
     except BaseException as error:  # noqa: BLE001
         take_back(road, unfinished.former, cluster, error)
     else:
-        finish(road, unfinished.model, ARCHIVED)
+        road.steps.run("mark as production", mark_released_task, road.target, unfinished.model)
         road.outcome = "Promoted"
-
-
-def finish(road: Road, model: RegisteredModel, replaced_as: str) -> None:
-    """Write into the models' tags that the release has come to its end."""
-    road.steps.run("mark as production", mark_released_task, road.target, model, replaced_as)
 
 
 def shift_traffic(
@@ -96,6 +115,7 @@ def shift_traffic(
     resources: Resources | None,
     cluster: ReadyCompute,
     steps: Sequence[int],
+    former: bool,
 ) -> Endpoint:
     """Bring a version up without traffic, test it, and give it the traffic step by step, at last all of it.
 
@@ -109,24 +129,31 @@ def shift_traffic(
     version = road.steps.run(
         "deploy to prod", deploy_version_task, road.target, deployment, model, scoring, resources, cluster, minutes
     )
-    test(road, "prod", version, started)
+    test(road, "prod", version, started, former=former)
     for percent in steps:
-        step = road.steps.run(
-            f"canary {percent} %", take_step_task, road.target, deployment, model, percent, minutes
-        )
-        road.canary_took(step)
+        step = road.steps.run(f"canary {percent} %", take_step_task, road.target, deployment, model, percent, minutes)
+        road.canary.append(step)
         if step.exceeded:
             raise CanaryError(
                 f"With {percent} percent of the traffic, {'; '.join(step.exceeded)}.",
                 "See what the model takes its time for, or correct deployment.prod_deployment.canary in the settings.",
                 log_tail=road.steps.run("read the log", service_log_task, road.target, version.service),
             )
-    served = road.steps.run(
-        "all traffic", serve_only_task, road.target, deployment, model, cluster, minutes
-    )
+    return serve_alone(road, model, "all traffic")
+
+
+def serve_alone(road: Road, model: RegisteredModel | ModelVersion, step: str) -> Endpoint:
+    """Give a version of the production endpoint all the traffic, and remove the others.
+
+    Raises:
+        CanaryError: the endpoint has no version of this model any more.
+    """
+    minutes = road.settings.waiting.service_minutes
+    served = road.steps.run(step, serve_only_task, road.target, road.settings.deployment, model, minutes)
     if served is None:
         raise CanaryError(
-            f"The version of model {model.model_id} is gone from the endpoint.", "See who else releases to it."
+            f"The production endpoint has no version of model {model.name}:{model.version} any more.",
+            "See who else releases to it, and start the run again.",
         )
     return served
 
@@ -155,32 +182,37 @@ def bring_back(road: Road, former: ModelVersion, cluster: ReadyCompute, failure:
     Raises:
         MlopsError: production could not be brought back; says so together with what had failed before.
     """
-    deployment, started = road.settings.deployment, time.monotonic()
-    minutes = road.settings.waiting.service_minutes
-    canary = deployment.prod_deployment.strategy == "canary"
+    started = time.monotonic()
     try:
-        served = None
-        if canary:
-            served = road.steps.run(
-                "roll back prod", serve_only_task, road.target, deployment, former, cluster, minutes
-            )
-        if served is None:
-            with tempfile.TemporaryDirectory() as directory:
-                scoring = road.steps.run("find former", scoring_of_task, road.target, former, Path(directory))
-                arguments = (road.target, deployment, "prod", former, scoring, None, cluster, minutes)
-                served = road.steps.run("roll back prod", deploy_task, *arguments)
+        served = _serve_again(road, former, cluster)
         test(road, "prod", served, started, former=True)
     except MlopsError as error:
-        _could_not_be_brought_back(former, failure, error)
+        raise MlopsError(
+            f"{failure.message} And then model {former.name}:{former.version} could not be brought back: "
+            f"{error.message}",
+            "Look at the production service at once.",
+            log_tail=error.log_tail or failure.log_tail,
+        ) from error
     return served
 
 
-def _could_not_be_brought_back(former: ModelVersion, failure: MlopsError, error: MlopsError) -> NoReturn:
-    raise MlopsError(
-        f"{failure.message} And then model {former.name}:{former.version} could not be brought back: {error.message}",
-        "Look at the production service at once.",
-        log_tail=error.log_tail or failure.log_tail,
-    ) from error
+def _serve_again(road: Road, former: ModelVersion, cluster: ReadyCompute) -> Endpoint:
+    deployment, step, minutes = road.settings.deployment, "roll back prod", road.settings.waiting.service_minutes
+    canary = deployment.prod_deployment.strategy == "canary"
+    if canary:
+        served = road.steps.run(step, serve_only_task, road.target, deployment, former, minutes)
+        if served is not None:  # the usual case: the former version has never left
+            return served
+    with tempfile.TemporaryDirectory() as directory:
+        scoring = road.steps.run("find former", scoring_of_task, road.target, former, Path(directory))
+        if not canary:
+            return road.steps.run(
+                step, deploy_task, road.target, deployment, "prod", former, scoring, None, cluster, minutes
+            )
+        road.steps.run(
+            "deploy former", deploy_version_task, road.target, deployment, former, scoring, None, cluster, minutes
+        )
+    return serve_alone(road, former, step)
 
 
 def deploy_and_test(
@@ -190,6 +222,7 @@ def deploy_and_test(
     scoring: Scoring,
     resources: Resources | None,
     cluster: ReadyCompute | None,
+    former: bool = False,
 ) -> Endpoint:
     """Deploy a model version to a stage and see that it answers well there.
 
@@ -211,7 +244,7 @@ def deploy_and_test(
         cluster,
         road.settings.waiting.service_minutes,
     )
-    test(road, stage, endpoint, started)
+    test(road, stage, endpoint, started, former=former)
     return endpoint
 
 

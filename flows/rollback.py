@@ -19,13 +19,14 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.options import RollbackOptions
-from flows.release import bring_into_production
-from flows.road import Road
+from flows.release import release
+from flows.road import Road, end_state
 from tasks.compute import ensure_inference_cluster_task
 from tasks.errors import MlopsError
 from tasks.evaluation import production_model_task
 from tasks.production import settle_production_task
 from tasks.registration import scoring_of_task, version_to_restore_task
+from tasks.values import RegisteredModel
 from tasks.workspace import ensure_workspace_task
 
 DEFAULT_OPTIONS = RollbackOptions()
@@ -66,5 +67,11 @@ def rollback(options: RollbackOptions = DEFAULT_OPTIONS) -> State[dict[str, Any]
         )
         with tempfile.TemporaryDirectory() as directory:
             scoring = steps.run("find its scoring", scoring_of_task, target, version, Path(directory))
-            bring_into_production(road, served, version, scoring, cluster)
-    return road.end_state()
+            road.model = RegisteredModel(
+                name=version.name,
+                version=version.version,
+                model_id=f"{version.name}:{version.version}",
+                run_id=version.run_id,
+            )
+            release(road, served, road.model, scoring, None, cluster, by_hand=True)
+    return end_state(road)

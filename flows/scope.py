@@ -43,9 +43,6 @@ def beyond_scope(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             "compute_target.compute_target_to_use_for_training", f'"{kind}"', f"{_LATER}: it trains on amlcompute"
         )
-    if experiment.hyperparameter_sampling.use_hyperparameter_sampling:
-        path = "experiment.hyperparameter_sampling.use_hyperparameter_sampling"
-        yield Problem(path, "true", f"{_LATER}: it trains once, with experiment.script_parameters")
     if experiment.distributed_training.backend_config is not None:
         backend = experiment.distributed_training.backend_config
         path = "experiment.distributed_training.backend_config"

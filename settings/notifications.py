@@ -21,9 +21,12 @@ class NotificationSettings(Section):
         examples=["slack-webhook/mlops"],
     )
     on: tuple[
-        Literal["Promoted", "NotPromoted", "Compared", "NotApproved", "Restored", "RolledBack", "Failed"], ...
+        Literal[
+            "Promoted", "NotPromoted", "Compared", "DataRejected", "NotApproved", "Restored", "RolledBack", "Failed"
+        ],
+        ...,
     ] = Field(
-        ("Promoted", "NotPromoted", "NotApproved", "Restored", "RolledBack", "Failed"),
+        ("Promoted", "NotPromoted", "DataRejected", "NotApproved", "Restored", "RolledBack", "Failed"),
         description="The outcomes that are told.",
         examples=[["RolledBack", "Failed"]],
     )

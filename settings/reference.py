@@ -51,10 +51,12 @@ def _rows(section: Schema, definitions: dict[str, Schema], prefix: str = "") -> 
     for name, option in section.get("properties", {}).items():
         inner = _section_of(option, definitions)
         if inner is None or not inner.get("properties"):
+            each = _section_of(_values(option), definitions)
             required = name in section.get("required", ())
             cells = (f"`{prefix}{name}`", *_cells(option, required, definitions))
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-            yield from _rows(_named_section_of(option, definitions), definitions, f"{prefix}{name}.NAME.")
+            if each is not None:
+                yield from _rows(each, definitions, f"{prefix}{name}.<name>.")
         else:
             yield from _rows(inner, definitions, f"{prefix}{name}.")
 
@@ -89,6 +91,7 @@ def _bounds(kind: Schema) -> Iterator[str]:
         ("minimum", "at least"),
         ("exclusiveMinimum", "more than"),
         ("maximum", "at most"),
+        ("exclusiveMaximum", "less than"),
         ("minItems", "elements: at least"),
     ):
         if key in kind:
@@ -97,18 +100,17 @@ def _bounds(kind: Schema) -> Iterator[str]:
         yield kind["patternErrorMessage"].removeprefix("must be ")
 
 
+def _values(option: Schema) -> Schema:
+    """What an object with names of the user's own holds under each name."""
+    for kind in option.get("anyOf", [option]):
+        if isinstance(kind.get("additionalProperties"), dict):
+            return dict(kind["additionalProperties"])
+    return {}
+
+
 def _section_of(option: Schema, definitions: dict[str, Schema]) -> Schema | None:
     """The section that an option is, if it is one."""
     for kind in option.get("anyOf", [option]):
         if "$ref" in kind:
             return definitions[kind["$ref"].rpartition("/")[2]]
     return None
-
-
-def _named_section_of(option: Schema, definitions: dict[str, Schema]) -> Schema:
-    """The section of which an option holds several, by names of the user's choice; an empty one if it holds none."""
-    for kind in option.get("anyOf", [option]):
-        values = kind.get("additionalProperties")
-        if isinstance(values, dict) and (section := _section_of(values, definitions)):
-            return section
-    return {}

@@ -96,7 +96,7 @@ def deploy_version(
             report("creating")
             _create_version(endpoint, deployment, name, models, inference, resources, minutes)
     report("Healthy")
-    return _version_endpoint(endpoint, name, cluster)
+    return _version_endpoint(endpoint, name)
 
 
 def _create_version(
@@ -134,7 +134,7 @@ def _description(deployment: DeploymentSettings) -> dict[str, Any]:
     return {"tags": dict(image.tags), "properties": dict(image.properties), "description": image.description}
 
 
-def _version_endpoint(endpoint: AksEndpoint, name: str, cluster: ReadyCompute) -> Endpoint:
+def _version_endpoint(endpoint: AksEndpoint, name: str) -> Endpoint:
     """A version as a service that can be asked for itself, with the endpoint's keys."""
     version = endpoint.versions[name]
     if not version.scoring_uri:
@@ -142,7 +142,7 @@ def _version_endpoint(endpoint: AksEndpoint, name: str, cluster: ReadyCompute) -
             f"Version '{name}' of endpoint '{endpoint.name}' has no address of its own, so it cannot be tested.",
             "Set deployment.prod_deployment.strategy to replace, under another name of the service.",
         )
-    return endpoint_of(endpoint, "prod", cluster).model_copy(
+    return endpoint_of(endpoint, "prod").model_copy(
         update={
             "state": version.state,
             "scoring_uri": version.scoring_uri,
@@ -168,7 +168,7 @@ def take_step(
         wait_until_healthy(endpoint, minutes)
     report(f"{percent} percent")
     body = json_file(Path(tests.source_directory) / tests.sample)
-    headers = request_headers(target, endpoint_of(endpoint, "prod", None))
+    headers = request_headers(target, endpoint_of(endpoint, "prod"))
     addresses = {
         "candidate": endpoint.versions[name].scoring_uri,
         "former": default_version(endpoint).scoring_uri,
@@ -204,7 +204,6 @@ def serve_only(
     target: WorkspaceTarget,
     deployment: DeploymentSettings,
     model: RegisteredModel | ModelVersion,
-    cluster: ReadyCompute,
     minutes: float,
 ) -> Endpoint | None:
     """Let one model's version take all the traffic at once, and remove the others; again is no mistake.
@@ -225,7 +224,7 @@ def serve_only(
         if not serving:
             return None
         keep_only(endpoint, serving[0], minutes)
-    return endpoint_of(endpoint, "prod", cluster)
+    return endpoint_of(endpoint, "prod")
 
 
 def keep_only(endpoint: AksEndpoint, name: str, minutes: float) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Stage = Literal["dev", "test", "prod"]
 
+_PURPOSES: dict[Stage, Literal["DEV_TEST", "FAST_PROD"] | None] = {"dev": None, "test": "DEV_TEST", "prod": "FAST_PROD"}
 _LOG_LINES = 30
 
 # Options of a service by the names that the SDK's deploy_configuration has for them.
@@ -103,7 +104,7 @@ def deploy(
             service.update(models=versions, inference_config=inference, **aks_values(deployment, stage, resources))
     wait_until_healthy(service, minutes)
     report(service.state)
-    return endpoint_of(service, stage, cluster)
+    return endpoint_of(service, stage)
 
 
 def registered_model(workspace: Workspace, model: RegisteredModel | ModelVersion) -> Model:
@@ -192,8 +193,8 @@ def given_keys(settings: Any) -> dict[str, str]:
 def _resources(deployment: DeploymentSettings, stage: Stage, resources: Resources | None) -> dict[str, float]:
     settings = getattr(deployment, f"{stage}_deployment")
     wanted = {
-        "cpu_cores": settings.cpu_cores or (resources and resources.cpu),
-        "memory_gb": settings.memory_gb or (resources and resources.memory_gb),
+        "cpu_cores": settings.cpu_cores or (resources.cpu if resources else None),
+        "memory_gb": settings.memory_gb or (resources.memory_gb if resources else None),
     }
     return {name: value for name, value in wanted.items() if value is not None}
 
@@ -242,13 +243,25 @@ def _log_tail(service: Webservice) -> str | None:
     return "\n".join(text.splitlines()[-_LOG_LINES:]) or None
 
 
-def endpoint_of(service: Webservice, stage: Stage, cluster: ReadyCompute | None) -> Endpoint:
+def find_endpoint(target: WorkspaceTarget, deployment: DeploymentSettings, stage: Stage) -> Endpoint | None:
+    """The service of a stage as it is now; None when there is none.
+
+    Raises:
+        DeploymentError: Azure does not say.
+    """
+    name = service_name(deployment, stage)
+    with explained(DeploymentError, f"ask for service '{name}'", "Look at it in the Azure ML studio."):
+        service = find_service(open_workspace(target), name)
+    return None if service is None else endpoint_of(service, stage)
+
+
+def endpoint_of(service: Webservice, stage: Stage) -> Endpoint:
     """A service as a value."""
     return Endpoint(
         stage=stage,
         service=service.name,
-        compute_type="ACI" if cluster is None else "AKS",
-        cluster_purpose=None if cluster is None else cluster.cluster_purpose,
+        compute_type="ACI" if stage == "dev" else "AKS",
+        cluster_purpose=_PURPOSES[stage],
         state=service.state,
         scoring_uri=service.scoring_uri,
         swagger_uri=service.swagger_uri,
@@ -271,4 +284,5 @@ def delete_service(target: WorkspaceTarget, name: str) -> None:
 
 deploy_task = azure_operation("deployment", lasting=True)(deploy)
 delete_service_task = azure_operation("delete service")(delete_service)
+find_endpoint_task = azure_operation("find service")(find_endpoint)
 service_log_task = azure_operation("service log")(service_log)

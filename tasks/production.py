@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 from settings.deployment import DeploymentSettings
 from settings.workspace import WorkspaceTarget
 from tasks.canary import keep_only
-from tasks.deployment import endpoint_of
 from tasks.errors import DeploymentError
-from tasks.evaluation import default_version, find_service, is_endpoint, served_models
+from tasks.evaluation import PRODUCTION, STAGE_TAG, find_service, is_endpoint, served_models
 from tasks.operation import azure_operation, explained
 from tasks.progress import report
-from tasks.registration import PRODUCTION, STAGE_TAG
-from tasks.values import Endpoint, ReadyCompute
 from tasks.waiting import poll
 from tasks.workspace import open_workspace
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from azureml.core.webservice import Webservice
 
 
-def _check_kind(service: Any, deployment: DeploymentSettings) -> None:
+def check_kind(service: Any, deployment: DeploymentSettings) -> None:
     """See that production is of the kind that the strategy of the settings makes.
 
     Raises:
@@ -53,7 +50,7 @@ def settle_production(target: WorkspaceTarget, deployment: DeploymentSettings, m
     what = f"look at production service '{name}'"
     with explained(DeploymentError, what, "Look at it in the Azure ML studio."):
         service = find_service(open_workspace(target), name)
-        _check_kind(service, deployment)
+        check_kind(service, deployment)
         if service is None:
             return
         poll(lambda: _state(service), lambda state: state != "Transitioning", what=what, minutes=minutes)
@@ -63,7 +60,8 @@ def settle_production(target: WorkspaceTarget, deployment: DeploymentSettings, m
             service.delete()
         elif is_endpoint(service) and len(service.versions) > 1:
             report("ending a canary release that was broken off")
-            keep_only(service, default_version(service).name, minutes)
+            default = next(name for name, version in service.versions.items() if version.is_default)
+            keep_only(service, default, minutes)
 
 
 def _state(service: Webservice) -> str:
@@ -71,19 +69,4 @@ def _state(service: Webservice) -> str:
     return str(service.state)
 
 
-def production_endpoint(target: WorkspaceTarget, deployment: DeploymentSettings, cluster: ReadyCompute) -> Endpoint:
-    """The production service as it is.
-
-    Raises:
-        DeploymentError: it is not there.
-    """
-    name = deployment.prod_deployment.name
-    with explained(DeploymentError, f"look at production service '{name}'", "Look at it in the Azure ML studio."):
-        service = find_service(open_workspace(target), name)
-    if service is None:
-        raise DeploymentError(f"Production service '{name}' is not there any more.", "Start the run again.")
-    return endpoint_of(service, "prod", cluster)
-
-
 settle_production_task = azure_operation("settle production", lasting=True)(settle_production)
-production_endpoint_task = azure_operation("production service")(production_endpoint)

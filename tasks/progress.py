@@ -5,13 +5,16 @@ The operations run in the flow's thread or in threads of their own, so that list
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 Listener = Callable[[str], None]
+Rows = Sequence[Sequence[str]]
+RowsListener = Callable[[Rows], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
+_rows_listener: ContextVar[RowsListener | None] = ContextVar("progress_rows_listener", default=None)
 
 
 def report(detail: str) -> None:
@@ -21,11 +24,19 @@ def report(detail: str) -> None:
         listener(detail)
 
 
+def report_rows(rows: Rows) -> None:
+    """Show a table, its header first, below what the current operation is at; it replaces the one before."""
+    listener = _rows_listener.get()
+    if listener is not None:
+        listener(rows)
+
+
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
+def listening(listener: Listener, rows_listener: RowsListener | None = None) -> Iterator[None]:
     """Hear what is reported inside the block, in this context."""
-    token = _listener.set(listener)
+    token, rows_token = _listener.set(listener), _rows_listener.set(rows_listener)
     try:
         yield
     finally:
         _listener.reset(token)
+        _rows_listener.reset(rows_token)

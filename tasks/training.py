@@ -16,18 +16,18 @@ from settings.workspace import WorkspaceTarget
 from tasks.errors import TrainingError
 from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import report
-from tasks.values import ReadyCompute, RegisteredEnvironment, TrainedRun
+from tasks.values import Hyperparameter, ReadyCompute, RegisteredEnvironment, TrainedRun
 from tasks.waiting import poll
 from tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from azureml.core import Run
+    from azureml.core import Run, ScriptRunConfig, Workspace
 
 MODEL_FILE_VARIABLE = "MODEL_FILE"
 """Where the training script learns the path, below its working directory, that the settings want the model at."""
 
-_FAILED = ("Failed", "Canceled", "NotResponding")
-_FINAL = ("Completed", *_FAILED)
+FAILED = ("Failed", "Canceled", "NotResponding")
+FINAL = ("Completed", *FAILED)
 _LOG_LINES = 20
 
 
@@ -52,53 +52,86 @@ def submit_training(
     Raises:
         TrainingError: the script is not there, or Azure refuses the run.
     """
-    directory = Path(experiment.source_directory)
-    if not (directory / experiment.entry_script).is_file():
-        raise TrainingError(
-            f"The training script {directory / experiment.entry_script} is not there.",
-            "Correct experiment.source_directory and experiment.entry_script in the settings.",
-        )
+    check_entry_script(experiment)
     workspace = open_workspace(target)
-    attempt = run_id
-    for number in count(2):
-        found = _find(workspace, attempt)
-        if found is None:
-            break
-        if found.get_status() not in _FAILED:
-            report("found, submitted before")
-            return attempt
-        attempt = f"{run_id}_{number}"
-    from azureml.core import Environment, Experiment, ScriptRunConfig
+    attempt, submitted = attempt_of(workspace, run_id)
+    if submitted:
+        report("found, submitted before")
+        return attempt
+    from azureml.core import Experiment
 
     with explained(TrainingError, f"submit training run '{run_id}'", "Check experiment.* in the settings."):
-        named = Environment.get(workspace, environment.name, environment.version)
-        configuration = ScriptRunConfig(
-            source_directory=str(directory),
-            script=experiment.entry_script,
-            arguments=arguments(experiment),
-            compute_target=compute.name,
-            environment=named,
-            max_run_duration_seconds=experiment.max_run_duration_seconds,
-        )
-        history = configuration.run_config.history
-        history.output_collection = experiment.history.output_collection
-        history.snapshot_project = experiment.history.snapshot_project
-        history.directories_to_watch = list(experiment.history.directories_to_watch)
-        docker = configuration.run_config.docker
-        docker.use_docker = experiment.docker.use_docker or docker.use_docker
-        docker.shm_size = experiment.docker.shm_size or docker.shm_size
-        configuration.run_config.environment_variables = {
-            MODEL_FILE_VARIABLE: model_path,
-            **experiment.environment_variables,
-        }
+        configuration = training_configuration(workspace, experiment, model_path, compute, environment)
         Experiment(workspace, experiment.name).submit(configuration, tags=dict(experiment.run_tags), run_id=attempt)
     return attempt
 
 
+def attempt_of(workspace: Workspace, run_id: str) -> tuple[str, bool]:
+    """The id of the run that was submitted before and has not failed, or else the next one that is free."""
+    attempt = run_id
+    for number in count(2):
+        found = find_run(workspace, attempt)
+        if found is None or found.get_status() not in FAILED:
+            return attempt, found is not None
+        attempt = f"{run_id}_{number}"
+    raise LookupError("count() has no end")
+
+
+def check_entry_script(experiment: ExperimentSettings) -> None:
+    """Raises:
+    TrainingError: the training script is not there.
+    """
+    script = Path(experiment.source_directory, experiment.entry_script)
+    if not script.is_file():
+        raise TrainingError(
+            f"The training script {script} is not there.",
+            "Correct experiment.source_directory and experiment.entry_script in the settings.",
+        )
+
+
+def training_configuration(
+    workspace: Workspace,
+    experiment: ExperimentSettings,
+    model_path: str,
+    compute: ReadyCompute,
+    environment: RegisteredEnvironment,
+) -> ScriptRunConfig:
+    """What one run of the training script is, for a run of its own and for each child of a tuning."""
+    from azureml.core import Environment, ScriptRunConfig
+
+    configuration = ScriptRunConfig(
+        source_directory=experiment.source_directory,
+        script=experiment.entry_script,
+        arguments=arguments(experiment),
+        compute_target=compute.name,
+        environment=Environment.get(workspace, environment.name, environment.version),
+        max_run_duration_seconds=experiment.max_run_duration_seconds,
+    )
+    history = configuration.run_config.history
+    history.output_collection = experiment.history.output_collection
+    history.snapshot_project = experiment.history.snapshot_project
+    history.directories_to_watch = list(experiment.history.directories_to_watch)
+    docker = configuration.run_config.docker
+    docker.use_docker = experiment.docker.use_docker or docker.use_docker
+    docker.shm_size = experiment.docker.shm_size or docker.shm_size
+    configuration.run_config.environment_variables = {
+        MODEL_FILE_VARIABLE: model_path,
+        **experiment.environment_variables,
+    }
+    return configuration
+
+
 def arguments(experiment: ExperimentSettings) -> list[str | int | float]:
-    """The script's command line: ``{"--alpha": 0.5, "--fast": null}`` is ``--alpha 0.5 --fast``."""
+    """The script's command line: ``{"--alpha": 0.5, "--fast": null}`` is ``--alpha 0.5 --fast``.
+
+    What is tuned stays out: each child gets its own value.
+    """
+    sampling = experiment.hyperparameter_sampling
+    tuned = sampling.parameters if sampling.use_hyperparameter_sampling else {}
     line: list[str | int | float] = []
     for name, value in experiment.script_parameters.items():
+        if name in tuned:
+            continue
         line.append(name)
         if value is not None:
             line.append(str(value).lower() if isinstance(value, bool) else value)
@@ -120,12 +153,12 @@ def wait_for_training(
         OperationTimeout: it did not end in time; the run is cancelled.
     """
     workspace = open_workspace(target)
-    run = _find(workspace, run_id)
+    run = find_run(workspace, run_id)
     if run is None:
         raise TrainingError(f"There is no training run '{run_id}'.", "Start the flow again.")
     try:
         with explained(TrainingError, f"watch training run '{run_id}'", "Look at it in the Azure ML studio."):
-            status = poll(run.get_status, _FINAL.__contains__, what=f"training run '{run_id}'", minutes=minutes)
+            status = poll(run.get_status, FINAL.__contains__, what=f"training run '{run_id}'", minutes=minutes)
     except TrainingError:
         raise
     except BaseException:
@@ -134,16 +167,32 @@ def wait_for_training(
         raise
     if status != "Completed":
         raise TrainingError(
-            f"Training run '{run_id}' ended as {status}{_reason(run)}.",
+            f"Training run '{run_id}' ended as {status}{reason_of(run)}.",
             "Mend what the end of its log says, and start the flow again.",
-            log_tail=_log_tail(run),
+            log_tail=log_tail(run),
         )
-    with explained(TrainingError, f"read the metrics of training run '{run_id}'", "Start the flow again."):
+    return trained_run(experiment, compute, environment, run)
+
+
+def trained_run(
+    experiment: ExperimentSettings,
+    compute: ReadyCompute,
+    environment: RegisteredEnvironment,
+    run: Run,
+    hyperparameters: dict[str, Hyperparameter] | None = None,
+) -> TrainedRun:
+    """A completed run as the gate gets it.
+
+    Raises:
+        TrainingError: its metrics cannot be read.
+    """
+    with explained(TrainingError, f"read the metrics of training run '{run.id}'", "Start the flow again."):
         metrics = read_metrics(run)
     return TrainedRun(
         experiment=experiment.name,
-        run_id=run_id,
+        run_id=run.id,
         metrics=metrics,
+        hyperparameters=hyperparameters or {},
         portal_url=run.get_portal_url(),
         environment_name=environment.name,
         environment_version=environment.version,
@@ -163,7 +212,7 @@ def read_metrics(run: Run) -> dict[str, float]:
     return metrics
 
 
-def _find(workspace: Any, run_id: str) -> Run | None:
+def find_run(workspace: Any, run_id: str) -> Run | None:
     from azureml._restclient.exceptions import ServiceException
     from azureml.core import Run
 
@@ -176,12 +225,12 @@ def _find(workspace: Any, run_id: str) -> Run | None:
             raise
 
 
-def _reason(run: Run) -> str:
+def reason_of(run: Run) -> str:
     error = (run.get_details().get("error") or {}).get("error") or {}
     return first_sentences(error.get("message"))
 
 
-def _log_tail(run: Run) -> str | None:
+def log_tail(run: Run) -> str | None:
     """The end of the log that says most: the image build's when the script was never started, else the script's."""
     import requests
 

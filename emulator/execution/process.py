@@ -104,8 +104,11 @@ def command_line(configuration: RunConfiguration, interpreter: Path) -> list[str
     return [str(interpreter), str(WRAPPER), configuration.script or "", *configuration.arguments]
 
 
-def failure_sentence(configuration: RunConfiguration, run_id: str, exit_code: int, log_tail: str) -> str:
-    """What ``run.get_details()["error"]`` says of a process that did not end with 0."""
+def failure_sentence(
+    configuration: RunConfiguration, run_id: str, exit_code: int, log_tail: str, process: str = ""
+) -> str:
+    """What ``run.get_details()["error"]`` says of a process that did not end with 0; ``process`` names one of many."""
+    who = f", {process}," if process else ""
     end = f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit code {exit_code}"
     log = f"Its log ends with:\n{log_tail}" if log_tail else "Its log is empty."
-    return f"AzureMLCompute job failed. {configuration.title} of run '{run_id}' {end}. {log}"
+    return f"AzureMLCompute job failed. {configuration.title} of run '{run_id}'{who} {end}. {log}"

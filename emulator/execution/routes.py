@@ -12,8 +12,11 @@ from aiohttp import web
 
 from emulator.content.store import NO_SNAPSHOT
 from emulator.errors import ServiceError, bad_request, not_emulated
-from emulator.execution.submission import parse_configuration
+from emulator.execution.distribution import has_nvidia_gpu
+from emulator.execution.nodes import NodePool
+from emulator.execution.submission import RunConfiguration, parse_configuration
 from emulator.execution.supervisor import SNAPSHOT_PROPERTY, RunSupervisor
+from emulator.history.store import Experiment, Run
 from emulator.management.store import Workspace
 from emulator.routing import Request, Route, answer
 from emulator.service import Service
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from emulator.server import Emulator
 
 _EXPERIMENT = "/execution/v1.0/{WS}/experiments/{experiment}"
+_CARRIES_OUT_RUNS = ("AmlCompute", "VirtualMachine")
 _WAITING = frozenset({"NotStarted", "Starting", "Preparing", "Queued"})
 
 
@@ -35,14 +39,14 @@ class ExecutionService(Service):
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", _EXPERIMENT + "/snapshotrun", self.submit),
+            Route("POST", _EXPERIMENT + "/snapshotrun", self.submit_snapshot),
             Route("POST", _EXPERIMENT + "/localrun", self.refuse_local),
-            Route("POST", _EXPERIMENT + "/runs/{run}/cancel", self.cancel),
+            Route("POST", _EXPERIMENT + "/runs/{run}/cancel", self.cancel_run),
         ]
 
-    def nodes_in_use(self, workspace: Workspace, compute: str) -> int:
-        """How many nodes of a compute target are carrying out runs."""
-        return self._supervisor.nodes_in_use(workspace, compute)
+    def pool(self, workspace: Workspace, compute: str) -> NodePool:
+        """The nodes of a compute target that carries out runs."""
+        return self._supervisor.pool(workspace, compute)
 
     async def start(self) -> None:
         """Queue again what was waiting when the emulator ended, and fail what was running: its process is gone."""
@@ -68,50 +72,119 @@ class ExecutionService(Service):
     async def refuse_local(self, _: Request) -> web.Response:
         raise not_emulated("runs on target 'local' (submit to an AmlCompute target)")
 
-    async def submit(self, request: Request) -> web.Response:
+    async def submit_snapshot(self, request: Request) -> web.Response:
         body, workspace = await request.json(), request.workspace
-        history = self.emulator.history.store
-        experiment = history.experiment(workspace, request.params["experiment"])
-        configuration = parse_configuration(body["Configuration"])
-        self._check_target(workspace, configuration.target)
-        environment = self.emulator.environments.store.resolve(
-            workspace, f"Experiment {experiment.name} Environment", configuration.environment
+        experiment = self.emulator.history.store.experiment(workspace, request.params["experiment"])
+        run = self.submit(
+            workspace,
+            experiment,
+            request.query.get("runId") or f"{experiment.name}_{int(time.time())}_{uuid.uuid4().hex[:8]}",
+            body["Configuration"],
+            created_by=self.emulator.history.created_by(request),
+            snapshot_id=body.get("SnapshotId") or NO_SNAPSHOT,
+            parent_run_id=body.get("ParentRunId"),
         )
-        definition = {**body["Configuration"], "environment": environment.payload()}
-        snapshot = self.emulator.content.store.snapshot(workspace, body.get("SnapshotId") or NO_SNAPSHOT)
-        run_id = request.query.get("runId") or f"{experiment.name}_{int(time.time())}_{uuid.uuid4().hex[:8]}"
+        return answer({"runId": run.run_id})
+
+    def submit(
+        self,
+        workspace: Workspace,
+        experiment: Experiment,
+        run_id: str,
+        definition: Record,
+        *,
+        created_by: Record,
+        snapshot_id: str = NO_SNAPSHOT,
+        parent_run_id: str | None = None,
+    ) -> Run:
+        """Take a run and have it carried out; what becomes of it is read from history.
+
+        Args:
+            workspace: of the run.
+            experiment: of the run.
+            run_id: of the run; there must be no submitted run with it.
+            definition: the run configuration as the SDK sends it (``azureml.core.RunConfiguration``).
+            created_by: ``CreatedByDto`` of whoever submits it.
+            snapshot_id: of its source directory.
+            parent_run_id: of the run that it is a child of, in the same workspace.
+
+        Raises:
+            ServiceError: 400, 404 or 501 for what cannot be carried out, 409 for an id that was used before; then
+                there is no run.
+        """
+        history = self.emulator.history.store
+        definition = self.checked(workspace, experiment, definition, snapshot_id)
+        configuration = parse_configuration(definition)
         if history.definition(workspace, run_id) is not None:
             raise ServiceError(409, "Conflict", f"A run '{run_id}' was submitted before: choose another id.")
         patch: Record = {
             "status": "Starting",
             "runType": "azureml.scriptrun",
-            "parentRunId": body.get("ParentRunId"),
+            "parentRunId": parent_run_id,
             "scriptName": configuration.script,
             "target": configuration.target,
             "cancelUri": f"{self.emulator.url}/execution/v1.0{workspace.arm_id}"
             f"/experiments/{quote(experiment.name)}/runs/{quote(run_id)}/cancel",
             # Not the snapshot's: an unchanged directory keeps the one that an earlier commit has made, and the SDK adds
             # the revision of today to the run itself.
-            "properties": {SNAPSHOT_PROPERTY: snapshot.id, "_azureml.ComputeTargetType": "amlctrain"},
+            "properties": {SNAPSHOT_PROPERTY: snapshot_id, "_azureml.ComputeTargetType": "amlctrain"},
         }
-        run = history.upsert(workspace, experiment, run_id, patch, self.emulator.history.created_by(request))
+        run = history.upsert(workspace, experiment, run_id, patch, created_by)
         history.put_definition(workspace, run_id, definition)
-        self._supervisor.launch(workspace, run, parse_configuration(definition))
-        return answer({"runId": run_id})
+        self._supervisor.launch(workspace, run, configuration)
+        return run
 
-    def _check_target(self, workspace: Workspace, name: str) -> None:
+    def checked(self, workspace: Workspace, experiment: Experiment, definition: Record, snapshot_id: str) -> Record:
+        """The run configuration of a submission that can be carried out, with its environment registered.
+
+        Raises:
+            ServiceError: 400, 404 or 501 for what cannot be.
+        """
+        configuration = parse_configuration(definition)
+        self._check_target(workspace, configuration)
+        self.emulator.content.store.snapshot(workspace, snapshot_id)
+        environment = self.emulator.environments.store.resolve(
+            workspace, f"Experiment {experiment.name} Environment", configuration.environment
+        )
+        return {**definition, "environment": environment.payload()}
+
+    def _check_target(self, workspace: Workspace, configuration: RunConfiguration) -> None:
+        name, distribution = configuration.target, configuration.distribution
         compute = self.emulator.management.store.find_compute(workspace, name)
         if compute is None:
             have = ", ".join(one.name for one in self.emulator.management.store.computes(workspace)) or "none"
             raise bad_request(f"Compute target '{name}' was not found in this workspace, which has: {have}.")
-        if compute.compute_type != "AmlCompute":
-            raise bad_request(f"Compute target '{name}' is {compute.compute_type}: a run needs an AmlCompute target.")
+        if compute.compute_type not in _CARRIES_OUT_RUNS:
+            raise bad_request(
+                f"Compute target '{name}' is {compute.compute_type}: a run needs one of {', '.join(_CARRIES_OUT_RUNS)}."
+            )
+        if compute.state != "Succeeded":
+            raise bad_request(
+                f"Compute target '{name}' is {compute.state}: delete it and create it anew before a run is submitted."
+            )
+        if distribution.nodes > compute.scale.maximum:
+            raise bad_request(
+                f"The run takes {distribution.nodes} nodes, and compute target '{name}' has at most "
+                f"{compute.scale.maximum}: raise its max_nodes, or lower the run's node_count."
+            )
+        if distribution.needs_gpu and not has_nvidia_gpu():
+            raise bad_request(
+                "The communication backend nccl needs GPUs of NVIDIA, which this machine does not have: use gloo, or "
+                "submit the run on Azure to a compute target with GPUs."
+            )
 
-    async def cancel(self, request: Request) -> web.Response:
-        workspace, run_id = request.workspace, request.params["run"]
+    async def cancel_run(self, request: Request) -> web.Response:
+        self.cancel(request.workspace, request.params["run"])
+        return answer({})
+
+    def cancel(self, workspace: Workspace, run_id: str) -> None:
+        """End a run that waits or goes on; one that has ended stays as it is.
+
+        Raises:
+            ServiceError: 404.
+        """
         history = self.emulator.history.store
         run = history.run(workspace, run_id)
         if run.status != "CancelRequested" and not run.is_terminal:
             history.transition(workspace, run_id, "CancelRequested")
             self._supervisor.cancel(workspace, run_id)
-        return answer({})

@@ -5,17 +5,46 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from pydantic.alias_generators import to_camel
 
 from emulator.errors import bad_request, not_emulated
+from emulator.execution.distribution import Distribution
 from emulator.state import Record
 
+_FRAMEWORKS = frozenset({"python", "pytorch", "tensorflow", "chainer"})
+_MPI = frozenset({"mpi", "intelmpi", "openmpi"})
+_TORCH_BACKENDS = frozenset({"gloo", "nccl"})
 
-class RunConfiguration(BaseModel):
-    """``azureml.core.RunConfiguration`` as far as it is executed. ``max_run_duration_seconds``: ``None`` is endless."""
 
+class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+
+class MpiSection(_Section):
+    """``azureml.core.runconfig.MpiConfiguration``."""
+
+    process_count_per_node: PositiveInt = 1
+
+
+class TensorflowSection(_Section):
+    """``azureml.core.runconfig.TensorflowConfiguration``."""
+
+    worker_count: PositiveInt = 1
+    parameter_server_count: int = 0
+
+
+class PyTorchSection(_Section):
+    """``azureml.core.runconfig.PyTorchConfiguration``. ``process_count`` of ``None`` is one process on each node."""
+
+    process_count: PositiveInt | None = None
+
+
+class RunConfiguration(_Section):
+    """``azureml.core.RunConfiguration`` as far as it is executed. ``max_run_duration_seconds``: ``None`` is endless.
+
+    All sections are always sent: framework and communicator say which one counts.
+    """
 
     script: str | None = None
     command: str | None = None
@@ -23,7 +52,10 @@ class RunConfiguration(BaseModel):
     target: str
     framework: str = "Python"
     communicator: str = "None"
-    node_count: int = 1
+    node_count: PositiveInt = 1
+    mpi: MpiSection = MpiSection()
+    tensorflow: TensorflowSection = TensorflowSection()
+    pytorch: PyTorchSection = PyTorchSection()
     max_run_duration_seconds: float | None = None
     environment: Record
     environment_variables: dict[str, str] = {}
@@ -43,6 +75,38 @@ class RunConfiguration(BaseModel):
             return None
         return " ".join([self.command, *map(shlex.quote, self.arguments)])
 
+    @property
+    def distribution(self) -> Distribution:
+        """
+        Raises:
+            ServiceError: 400 for numbers that cannot be; 501 for what the emulator does not start, named.
+        """
+        framework, communicator = self.framework.lower(), self.communicator.lower()
+        if framework not in _FRAMEWORKS:
+            raise not_emulated(f"framework {self.framework} of a run")
+        if communicator == "none":
+            if self.node_count != 1:
+                raise bad_request(
+                    f"node_count is {self.node_count} and the run has no distributed configuration: give it one, such "
+                    "as MpiConfiguration, or take one node."
+                )
+            return Distribution()
+        if communicator in _MPI:
+            return Distribution("mpi", self.node_count, self.node_count * self.mpi.process_count_per_node)
+        if communicator == "parameterserver" and framework == "tensorflow":
+            workers = self.tensorflow.worker_count
+            nodes = min(self.node_count, workers)
+            return Distribution("parameter_server", nodes, workers, self.tensorflow.parameter_server_count)
+        if communicator in _TORCH_BACKENDS and framework == "pytorch":
+            processes = self.pytorch.process_count or self.node_count
+            if processes % self.node_count:
+                raise bad_request(
+                    f"process_count {processes} cannot be shared by {self.node_count} nodes: it is the number of all "
+                    "processes, a multiple of node_count."
+                )
+            return Distribution("torch", self.node_count, processes, needs_gpu=communicator == "nccl")
+        raise not_emulated(f"framework {self.framework} of a run with communicator {self.communicator}")
+
 
 def parse_configuration(record: Record) -> RunConfiguration:
     """The ``Configuration`` of a submission.
@@ -59,15 +123,7 @@ def parse_configuration(record: Record) -> RunConfiguration:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise bad_request(f"The run configuration cannot be read: {problems}.") from error
-    if configuration.framework.lower() != "python":
-        raise not_emulated(f"framework {configuration.framework} of a run")
-    if configuration.communicator.lower() != "none":
-        raise not_emulated(f"communicator {configuration.communicator} of a run")
-    if configuration.node_count != 1:
-        raise not_emulated(f"a run on {configuration.node_count} nodes")
-    for name in ("data", "data_references", "output_data"):
-        if getattr(configuration, name):
-            raise not_emulated(f"{to_camel(name)} of a run (data sets as its inputs or outputs)")
     if not configuration.script and not configuration.command:
         raise bad_request("The run configuration has neither a script nor a command.")
+    configuration.distribution  # noqa: B018 - refuses what cannot be
     return configuration

@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emulator import child_processes
 from emulator.client_environment import client_environment
 from emulator.environments.builder import EnvironmentBuildError
 from emulator.errors import ServiceError
-from emulator.execution.nodes import NodePool
+from emulator.execution.distribution import free_ports, ports_needed, processes_of
+from emulator.execution.local_processes import (
+    MissingLauncherError,
+    Nodes,
+    ProcessFailureError,
+    run_mpi,
+    run_processes,
+)
+from emulator.execution.nodes import Allocation, NodePool
 from emulator.execution.process import RunContext, command_line, failure_sentence, process_environment
 from emulator.execution.submission import RunConfiguration
 from emulator.history.store import Run, error_response
+from emulator.management.scaling import Scale
 from emulator.management.store import Workspace
 
 if TYPE_CHECKING:
@@ -26,8 +36,6 @@ log = logging.getLogger("emulator.execution")
 
 _ORIGIN = "ExperimentRun"
 _BUILD_LOG = "azureml-logs/20_image_build_log.txt"
-_OUTPUT_LOG = "user_logs/std_log.txt"
-_GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL of a canceled run
 _TAIL_LINES = 30
 SNAPSHOT_PROPERTY = "ContentSnapshotId"
 
@@ -49,10 +57,6 @@ class RunSupervisor:
         self._pools: dict[tuple[str, str], NodePool] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._stopping = False
-
-    def nodes_in_use(self, workspace: Workspace, compute: str) -> int:
-        pool = self._pools.get((workspace.id, compute.lower()))
-        return 0 if pool is None else pool.in_use
 
     def launch(self, workspace: Workspace, run: Run, configuration: RunConfiguration) -> None:
         """Begin to carry a run out; what becomes of it is written into history."""
@@ -102,60 +106,92 @@ class RunSupervisor:
     async def _execute(self, workspace: Workspace, run: Run, configuration: RunConfiguration) -> None:
         history = self._emulator.history.store
         move = partial(history.transition, workspace, run.run_id)
-        container = run.data_container_id
         move("Preparing")
         interpreter = await self._emulator.environments.builder.ensure(
-            configuration.environment, self._emulator.artifacts.path(workspace, _ORIGIN, container, _BUILD_LOG)
+            configuration.environment, self._artifact(workspace, run, _BUILD_LOG)
         )
-        move("Queued")
-        async with self._pool(workspace, configuration.target).node(run.run_id):
-            directory = self.directory(workspace, run.run_id)
-            try:
-                await self._emulator.content.restore(workspace, run.properties[SNAPSHOT_PROPERTY], directory)
-                move("Running")
-                output = self._emulator.artifacts.path(workspace, _ORIGIN, container, _OUTPUT_LOG)
-                try:
-                    await self._run_process(workspace, run, configuration, interpreter, directory, output)
-                finally:
-                    if not self._stopping:
-                        await self._collect(workspace, run, directory)
-            finally:
-                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        ended = False
+        while not ended:
+            move("Queued")
+            pool = self.pool(workspace, configuration.target)
+            async with pool.take(run.run_id, configuration.distribution.nodes) as allocation:
+                attempt = self._attempt(workspace, run, configuration, interpreter, allocation)
+                ended = await _unless_lost(attempt, allocation)
+            if not ended:
+                history.warn(
+                    workspace,
+                    run.run_id,
+                    "execution",
+                    f"A node of compute target '{configuration.target}' was pre-empted: the run was queued again and "
+                    "starts from its beginning.",
+                )
 
-    async def _run_process(
+    async def _attempt(
         self,
         workspace: Workspace,
         run: Run,
         configuration: RunConfiguration,
         interpreter: Path,
-        directory: Path,
-        output: Path,
+        allocation: Allocation,
     ) -> None:
-        identity = self._emulator.identity
+        """Carry a run out on its nodes, from the beginning."""
+        nodes = Nodes(self.directory(workspace, run.run_id), partial(self._artifact, workspace, run))
+        try:
+            for number in range(allocation.count):
+                snapshot = run.properties[SNAPSHOT_PROPERTY]
+                await self._emulator.content.restore(workspace, snapshot, nodes.directory(number))
+            self._emulator.history.store.transition(workspace, run.run_id, "Running")
+            try:
+                await self._run_in_time(workspace, run, configuration, interpreter, nodes)
+            finally:
+                if not self._stopping and not allocation.lost.is_set():
+                    await self._collect(workspace, run, nodes, allocation.count)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, nodes.root, ignore_errors=True)
+
+    async def _run_in_time(
+        self, workspace: Workspace, run: Run, configuration: RunConfiguration, interpreter: Path, nodes: Nodes
+    ) -> None:
+        limit = configuration.max_run_duration_seconds
+        try:
+            await asyncio.wait_for(self._run_processes(workspace, run, configuration, interpreter, nodes), limit)
+        except asyncio.TimeoutError:
+            raise _DurationExceeded(
+                f"The run took longer than its maxRunDurationSeconds of {limit:g} and was canceled."
+            ) from None
+        except MissingLauncherError as error:
+            raise _RunFailure(f"Run '{run.run_id}' cannot start. {error}") from error
+        except ProcessFailureError as failure:
+            tail = child_processes.tail(nodes.log(failure.log), _TAIL_LINES)
+            raise _RunFailure(
+                failure_sentence(configuration, run.run_id, failure.exit_code, tail, failure.title)
+            ) from failure
+
+    async def _run_processes(
+        self, workspace: Workspace, run: Run, configuration: RunConfiguration, interpreter: Path, nodes: Nodes
+    ) -> None:
+        identity, distribution = self._emulator.identity, configuration.distribution
         client = client_environment(
             self._emulator.state.directory, self._emulator.url, identity.client_id, identity.client_secret
         )
         variables = process_environment(self._context(workspace, run), configuration, interpreter, client)
         command = command_line(configuration, interpreter)
-        process = await child_processes.spawn(command, env=variables, cwd=directory, stdout=output)
-        limit = configuration.max_run_duration_seconds
-        try:
-            exit_code = await asyncio.wait_for(process.wait(), limit)
-        except asyncio.TimeoutError:
-            raise _DurationExceeded(
-                f"The run took longer than its maxRunDurationSeconds of {limit:g} and was canceled."
-            ) from None
-        finally:
-            # Whatever the script has started ends with it, as the container would.
-            await child_processes.terminate(process, _GRACE_SECONDS)
-        if exit_code != 0:
-            tail = child_processes.tail(output, _TAIL_LINES)
-            raise _RunFailure(failure_sentence(configuration, run.run_id, exit_code, tail))
+        processes = processes_of(distribution, free_ports(ports_needed(distribution)))
+        if distribution.kind == "mpi":
+            await run_mpi(distribution, processes[0], command, variables, nodes, interpreter)
+        else:
+            await run_processes(processes, command, variables, nodes)
 
-    async def _collect(self, workspace: Workspace, run: Run, directory: Path) -> None:
+    async def _collect(self, workspace: Workspace, run: Run, nodes: Nodes, count: int) -> None:
         self._emulator.history.store.transition(workspace, run.run_id, "Finalizing")
-        for name in ("outputs", "logs"):
-            await self._emulator.artifacts.add_folder(workspace, _ORIGIN, run.data_container_id, name, directory / name)
+        for number in range(count):
+            for name in ("outputs", "logs"):
+                await self._emulator.artifacts.add_folder(
+                    workspace, _ORIGIN, run.data_container_id, name, nodes.directory(number) / name
+                )
+
+    def _artifact(self, workspace: Workspace, run: Run, name: str) -> Path:
+        return self._emulator.artifacts.path(workspace, _ORIGIN, run.data_container_id, name)
 
     def _context(self, workspace: Workspace, run: Run) -> RunContext:
         token, expiry = self._emulator.identity.issue_run_token(run.run_id)
@@ -177,12 +213,29 @@ class RunSupervisor:
         """Where a run's snapshot is laid out while it goes on."""
         return self._emulator.state.directory / "runs" / workspace.id / run_id
 
-    def _pool(self, workspace: Workspace, compute: str) -> NodePool:
+    def pool(self, workspace: Workspace, compute: str) -> NodePool:
+        """The nodes of a compute target."""
         key = (workspace.id, compute.lower())
         if key not in self._pools:
-            self._pools[key] = NodePool(self._emulator.state, lambda: self._max_nodes(workspace, compute))
+            self._pools[key] = NodePool(self._emulator.state, lambda: self._scale(workspace, compute))
         return self._pools[key]
 
-    def _max_nodes(self, workspace: Workspace, compute: str) -> int:
+    def _scale(self, workspace: Workspace, compute: str) -> Scale:
         found = self._emulator.management.store.find_compute(workspace, compute)
-        return 0 if found is None else found.max_nodes
+        return Scale(0, 0, 0) if found is None else found.scale
+
+
+async def _unless_lost(attempt: Coroutine[Any, Any, None], allocation: Allocation) -> bool:
+    """Let an attempt end, or end it when its nodes are taken away; says whether it has ended by itself."""
+    task = asyncio.create_task(attempt)
+    lost = asyncio.create_task(allocation.lost.wait())
+    try:
+        await asyncio.wait((task, lost), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+            return True
+        return False
+    finally:
+        lost.cancel()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

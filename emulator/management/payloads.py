@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from emulator.execution.nodes import Node, NodeCounts
 from emulator.management.store import SUBSCRIPTION, Compute, Workspace
-from emulator.management.virtual_machines import virtual_cpus
+from emulator.management.virtual_machines import family, virtual_cpus
 from emulator.state import Record
 
 LOCATIONS = ("local", "eastus", "eastus2", "westus2", "northeurope", "westeurope", "uksouth", "germanywestcentral")
@@ -49,11 +50,22 @@ def workspace_payload(workspace: Workspace, discovery_url: str) -> dict[str, Any
     }
 
 
-def compute_payload(workspace: Workspace, compute: Compute, nodes_running: int) -> dict[str, Any]:
+def node_payload(node: Node) -> dict[str, Any]:
+    """One entry of ``AmlCompute.list_nodes()``."""
+    return {
+        "nodeId": node.id,
+        "nodeState": node.state,
+        "runId": node.run_id,
+        "privateIpAddress": "127.0.0.1",
+        "publicIpAddress": None,
+        "port": None,
+    }
+
+
+def compute_payload(workspace: Workspace, compute: Compute, nodes: NodeCounts) -> dict[str, Any]:
     inner = dict(compute.inner)
     if compute.compute_type == "AmlCompute":
-        least = int(inner["scaleSettings"]["minNodeCount"])
-        current = max(least, nodes_running)
+        current = nodes.running + nodes.idle
         inner |= {
             "allocationState": "Steady",
             "allocationStateTransitionTime": compute.modified,
@@ -61,14 +73,17 @@ def compute_payload(workspace: Workspace, compute: Compute, nodes_running: int) 
             "targetNodeCount": current,
             "errors": [],
             "nodeStateCounts": {
-                "runningNodeCount": nodes_running,
-                "idleNodeCount": current - nodes_running,
+                "runningNodeCount": nodes.running,
+                "idleNodeCount": nodes.idle,
                 "preparingNodeCount": 0,
                 "leavingNodeCount": 0,
                 "unusableNodeCount": 0,
-                "preemptedNodeCount": 0,
+                "preemptedNodeCount": nodes.preempted,
             },
         }
+    if compute.compute_type == "AKS":
+        tls = inner.get("sslConfiguration")
+        inner["sslConfiguration"] = {**tls, "cert": None, "key": None} if tls else None
     return {
         "id": f"{workspace.arm_id}/computes/{compute.name}",
         "name": compute.name,
@@ -94,7 +109,7 @@ def vm_size_payload(size: str) -> dict[str, Any]:
     cpus = virtual_cpus(size)
     return {
         "name": size,
-        "family": "standardDv2Family",
+        "family": family(size),
         "vCPUs": cpus,
         "gpus": 0,
         "osVhdSizeMB": 1047552,

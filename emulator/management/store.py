@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from emulator.certificates import check_certificate
 from emulator.errors import ServiceError, bad_request, not_emulated, not_found
+from emulator.management.scaling import Scale, duration_seconds
 from emulator.management.virtual_machines import virtual_cpus
 from emulator.state import Record, State, utc_now
 
@@ -65,10 +67,18 @@ class Compute(BaseModel):
     modified: str
 
     @property
-    def max_nodes(self) -> int:
-        """How many nodes may be at work at a time."""
-        scale = self.inner.get("scaleSettings") or {}
-        return int(scale.get("maxNodeCount") or 1)
+    def scale(self) -> Scale:
+        """How many nodes there may be; a virtual machine is one that stays."""
+        settings = self.inner.get("scaleSettings")
+        if settings is None:
+            return Scale(1, 1, 0)
+        idle = duration_seconds(settings["nodeIdleTimeBeforeScaleDown"])
+        return Scale(int(settings["minNodeCount"]), int(settings["maxNodeCount"]), idle or 0.0)
+
+    @property
+    def low_priority(self) -> bool:
+        """Whether Azure may take its nodes away."""
+        return str(self.inner.get("vmPriority") or "").lower() == "lowpriority"
 
     @property
     def purpose(self) -> ClusterPurpose | None:
@@ -102,6 +112,9 @@ def _aml_compute(inner: Record) -> Record:
     least, most = _whole_number(scale, "minNodeCount", 0), _whole_number(scale, "maxNodeCount", 1)
     if least > most:
         raise bad_request(f"minNodeCount {least} is more than maxNodeCount {most}.")
+    idle = scale.get("nodeIdleTimeBeforeScaleDown") or "PT120S"
+    if duration_seconds(idle) is None:
+        raise bad_request(f"nodeIdleTimeBeforeScaleDown is {idle!r}: it is an ISO 8601 duration, for example PT120S.")
     if not inner.get("vmSize"):
         raise bad_request("vmSize is missing: an AmlCompute cluster has a size of its nodes.")
     return {
@@ -111,7 +124,7 @@ def _aml_compute(inner: Record) -> Record:
         "scaleSettings": {
             "minNodeCount": least,
             "maxNodeCount": most,
-            "nodeIdleTimeBeforeScaleDown": scale.get("nodeIdleTimeBeforeScaleDown") or "PT120S",
+            "nodeIdleTimeBeforeScaleDown": idle,
         },
     }
 
@@ -126,6 +139,9 @@ def _aks(inner: Record) -> Record:
             f"A FAST_PROD cluster needs at least {_FAST_PROD_CPUS} virtual CPUs: {count} agents of {size} "
             f"with {cpus} each have {count * cpus}. Use more agents, a larger size, or purpose DEV_TEST."
         )
+    tls = inner.get("sslConfiguration") or {}
+    if tls.get("status") == "Enabled":
+        check_certificate(str(tls.get("cert")), str(tls.get("key")))
     return {
         "loadBalancerType": "PublicIp",
         "loadBalancerSubnet": None,

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from emulator.certificates import check_certificate
 from emulator.errors import ServiceError, bad_request, not_emulated
 from emulator.services.traffic import check_versions, shares, with_default
 
@@ -29,6 +30,7 @@ _ACI: Configuration = {
     "containerResourceRequirements": {"cpu": 0.1, "memoryInGB": 0.5},
     "sslEnabled": False,
     "sslCertificate": None,
+    "sslKey": None,
     "cname": None,
     "dnsNameLabel": None,
     "encryptionProperties": None,
@@ -137,6 +139,10 @@ def complete(body: Configuration, location: str, before: Configuration | None = 
         return _complete_aks(_filled(body, _AKS), before)
     configuration: Configuration = _filled(body, _ACI)
     configuration["location"] = configuration["location"] or location
+    if configuration["sslEnabled"]:
+        if not (configuration["sslCertificate"] and configuration["sslKey"] and configuration["cname"]):
+            raise bad_request("TLS needs all of certificate, key and cname.")
+        check_certificate(configuration["sslCertificate"], configuration["sslKey"])
     return configuration
 
 

@@ -179,9 +179,10 @@ class Deployment:
 
     async def _add(self, count: int) -> None:
         fresh = []
+        threads = (self.policy.max_concurrent or 0) + 1  # one of them for the liveness probe
         for _ in range(count):
             self._numbers += 1
-            fresh.append(Replica(self._container, self._logs / f"replica-{self._numbers}.log"))
+            fresh.append(Replica(self._container, self._logs / f"replica-{self._numbers}.log", threads))
         starts = [asyncio.ensure_future(replica.start(self.policy.start_seconds)) for replica in fresh]
         try:
             await asyncio.gather(*starts)

@@ -43,8 +43,9 @@ def service_payload(
         "deploymentStatus": {"error": service.error},
     }
     if configuration["computeType"] == "ACI":
-        address = {"publicIp": "127.0.0.1" if service.revisions else None, "publicFqdn": None, "sslKey": None}
-        return {**configuration, **common, **_image(service, "", models), **address}
+        address = {"publicIp": "127.0.0.1" if service.revisions else None, "publicFqdn": None}
+        secrets = {"sslCertificate": None, "sslKey": None}
+        return {**configuration, **common, **_image(service, "", models), **address, **secrets}
     if configuration["computeType"] == "AKS":
         standing = {"isDefault": None, "trafficPercentile": None, "type": None}
         return {**configuration, **common, **_image(service, "", models), **on_aks, **standing}

@@ -18,6 +18,7 @@ log = logging.getLogger("emulator.services")
 
 _SETTINGS = Path(__file__).with_name("gunicorn_settings.py")
 _APPLICATION = "azureml_inference_server_http.server.entry:app"
+_LEAST_THREADS = 4
 _PROBE_PAUSE_SECONDS = 0.05
 _LONGEST_START_PROBE_SECONDS = 3600.0  # start() has the deadline
 _STOP_SECONDS = 10.0
@@ -26,10 +27,17 @@ _LOG_LINES = 40
 
 
 class Replica:
-    """A process that serves one container. It can be started again after it has ended."""
+    """A process that serves one container. It can be started again after it has ended.
 
-    def __init__(self, container: ScoringContainer, log: Path) -> None:
+    Args:
+        container: what it serves.
+        log: gets what it prints.
+        threads: how many requests it works on at a time, at least.
+    """
+
+    def __init__(self, container: ScoringContainer, log: Path, threads: int = 1) -> None:
         self.container = container
+        self._threads = max(_LEAST_THREADS, threads)
         self.log = log
         self.url = ""
         self.ready = False
@@ -78,7 +86,7 @@ class Replica:
             self._process = await spawn(
                 [
                     *(str(self.container.python), "-m", "gunicorn", "--config", str(_SETTINGS)),
-                    *("--bind", f"fd://{listener.fileno()}", _APPLICATION),
+                    *("--threads", str(self._threads), "--bind", f"fd://{listener.fileno()}", _APPLICATION),
                 ],
                 env=self.container.environment,
                 cwd=self.container.root,

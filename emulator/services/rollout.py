@@ -18,6 +18,7 @@ from emulator.services.container import build_container, resolve_image
 from emulator.services.deployment import Deployment
 from emulator.services.router import Router, ServedService
 from emulator.services.store import DeploymentError, OperationStore, Stage, WebService, WebServiceStore
+from emulator.services.tls import FrontEnd, TlsPorts, front_end_of_cluster, front_end_of_service
 from emulator.state import utc_now
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Rollouts:
         self._operations = OperationStore(emulator.state)
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._draining: set[asyncio.Task[None]] = set()
+        self.tls = TlsPorts(emulator.state, router.app)
 
     def publish(self, workspace: Workspace, service: WebService) -> ServedService:
         """Tell the router who may score, who answers, and how."""
@@ -75,11 +77,25 @@ class Rollouts:
             keys=(service.primary_key, service.secondary_key) if configuration["authEnabled"] else None,
             token_key=self._state.secret("scoring_token_key") if configuration.get("aadAuthEnabled") else None,
         )
-        served = self._router.publish(workspace.name, service.name, access, traffic(configuration))
+        front_end = self.front_end(workspace, service)
+        if front_end is not None:
+            self.tls.open(front_end)
+        name = front_end.name if front_end is not None else ""
+        served = self._router.publish(workspace.name, service.name, access, traffic(configuration), name)
+        self._close_unused_ports()
         for name, container in containers(configuration).items():
             if name in served.deployments:
                 served.deployments[name].adopt(serving_policy(container))
         return served
+
+    def front_end(self, workspace: Workspace, service: WebService) -> FrontEnd | None:
+        """Of HTTPS, of a service that has one."""
+        configuration = service.configuration
+        if configuration["computeType"] == "ACI":
+            return front_end_of_service(workspace.id, service.name, configuration)
+        cluster = self._emulator.management.store.find_compute(workspace, configuration["computeName"])
+        own = self._state.directory / "tls" / "server.pem"
+        return None if cluster is None else front_end_of_cluster(workspace.id, cluster.name, cluster.inner, own)
 
     def is_served(self, workspace: Workspace, service: WebService) -> bool:
         """Whether all that is to be served has replicas."""
@@ -138,6 +154,7 @@ class Rollouts:
         await self.cancel(workspace, name)
         self._services.delete(workspace.id, name)
         served = self._router.remove(workspace.name, name)
+        self._close_unused_ports()
         directory = self._state.directory / "services" / workspace.id / name
         revisions = [int(revision.name) for revision in directory.iterdir()] if directory.is_dir() else []
         if served is not None:
@@ -151,6 +168,10 @@ class Rollouts:
         await asyncio.gather(*tasks, return_exceptions=True)
         deployments = [deployment for served in self._router.all() for deployment in served.deployments.values()]
         await asyncio.gather(*(deployment.stop() for deployment in deployments))
+        await self.tls.stop()
+
+    def _close_unused_ports(self) -> None:
+        self.tls.close_except({served.front_end for served in self._router.all()})
 
     def _directory(self, workspace: Workspace, name: str, revision: int) -> Path:
         return self._state.directory / "services" / workspace.id / name / str(revision)

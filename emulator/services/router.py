@@ -1,4 +1,4 @@
-"""The scoring front end: one HTTP port for all services, in front of their replicas."""
+"""The scoring front end: one HTTP port for all services without TLS, in front of their replicas."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ _NOT_FORWARDED = frozenset(
 )
 _NOT_RETURNED = frozenset(("connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"))
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_FRONT_END = web.AppKey("front_end", str)
 _PATHS = frozenset(("", "score", "swagger.json"))
 
 
@@ -50,12 +51,14 @@ class ServedService:
     Attributes:
         access: who may score.
         split: which version answers; a service that is no endpoint has one, named ``""``.
+        front_end: of HTTPS, by its name, that alone leads to it; ``""`` is the plain port of all.
         deployments: what serves, by version; empty before anything does.
         awaited: its first replicas are on their way.
     """
 
     access: Access
     split: TrafficSplit
+    front_end: str = ""
     deployments: dict[str, Deployment] = field(default_factory=dict)
     awaited: bool = False
 
@@ -78,12 +81,14 @@ class Router:
     def all(self) -> list[ServedService]:
         return list(self._services.values())
 
-    def publish(self, workspace: str, name: str, access: Access, shares: Mapping[str, float]) -> ServedService:
-        """Add a service, or change who may score and how its requests are split among its versions."""
+    def publish(
+        self, workspace: str, name: str, access: Access, shares: Mapping[str, float], front_end: str
+    ) -> ServedService:
+        """Add a service, or change who may score, by which port, and how requests are split among its versions."""
         served = self.find(workspace, name)
         if served is None:
             served = self._services[(workspace.lower(), name)] = ServedService(access, TrafficSplit(shares))
-        served.access = access
+        served.access, served.front_end = access, front_end
         if served.split.weights != shares:
             served.split = TrafficSplit(shares)
         return served
@@ -91,8 +96,10 @@ class Router:
     def remove(self, workspace: str, name: str) -> ServedService | None:
         return self._services.pop((workspace.lower(), name), None)
 
-    def app(self) -> web.Application:
+    def app(self, front_end: str = "") -> web.Application:
+        """What answers on the port of a front end."""
         app = web.Application(client_max_size=LARGEST_REQUEST)
+        app[_FRONT_END] = front_end
         service = "/{workspace}/api/v1/service/{service}"
         app.router.add_route("*", service + "/versions/{version}/{path:.*}", self._handle)
         app.router.add_route("*", service + "/{path:.*}", self._handle)
@@ -112,7 +119,7 @@ class Router:
         match = request.match_info
         name, path = match["service"], match["path"]
         service = self.find(match["workspace"], name)
-        if service is None or path not in _PATHS:
+        if service is None or path not in _PATHS or service.front_end != request.app[_FRONT_END]:
             raise ServiceError(404, "NotFound", f"{request.path} is not the path of a web service.")
         if path and not service.access.allows(request.headers.get("Authorization")):
             raise ServiceError(

@@ -87,9 +87,17 @@ class ServicesService(Service):
         """The services that serve a model, or are about to."""
         return [service.name for service in self.store.all(workspace.id) if service.uses(model_id)]
 
-    def scoring_uri(self, workspace: Workspace, name: str) -> str:
+    def cluster_changed(self, workspace: Workspace, cluster: str) -> None:
+        """Whether and how an AKS cluster does TLS may be different now."""
+        for service in self.store.all(workspace.id):
+            if str(service.configuration.get("computeName")).lower() == cluster.lower():
+                self.rollouts.publish(workspace, service)
+
+    def scoring_uri(self, workspace: Workspace, service: WebService) -> str:
         """Where a service is reached now: the port may be another one after a restart."""
-        return f"{self.emulator.scoring_url}/{workspace.name}/api/v1/service/{name}/score"
+        front_end = self.rollouts.front_end(workspace, service)
+        address = self.emulator.scoring_url if front_end is None else self.rollouts.tls.url(front_end)
+        return f"{address}/{workspace.name}/api/v1/service/{service.name}/score"
 
     def _payload(self, workspace: Workspace, service: WebService) -> dict[str, Any]:
         registry = self.emulator.models.store
@@ -101,7 +109,7 @@ class ServicesService(Service):
             for name, container in {**containers(service.desired), **containers(service.configuration)}.items()
         }
         health = self.rollouts.health(workspace, service)
-        return service_payload(service, self.scoring_uri(workspace, service.name), health, models, workspace.name)
+        return service_payload(service, self.scoring_uri(workspace, service), health, models, workspace.name)
 
     def _service(self, request: Request) -> WebService:
         return self.store.get(request.workspace.id, request.params["service"])

@@ -4,8 +4,10 @@ for what the SDK never sends."""
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ import requests
 from tests.conftest import RunningEmulator, emulator_command
 
 if TYPE_CHECKING:
-    from azureml.core import Workspace
+    from azureml.core import Environment, Experiment, Run, Workspace
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +76,47 @@ def own_state(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "state"
     yield directory
     emulator_command("stop", "--state-dir", str(directory))
+
+
+@pytest.fixture(scope="module")
+def here(workspace: Workspace) -> Environment:
+    """The environment of these tests themselves: nothing has to be built."""
+    from azureml.core import Environment
+
+    environment = Environment("here")
+    environment.python.user_managed_dependencies = True
+    environment.python.interpreter_path = sys.executable
+    return environment
+
+
+@pytest.fixture(scope="module")
+def cluster(workspace: Workspace) -> str:
+    from azureml.core.compute import AmlCompute, ComputeTarget
+
+    configuration = AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=1)
+    return str(ComputeTarget.create(workspace, "one-node", configuration).name)
+
+
+@pytest.fixture
+def experiment(workspace: Workspace, request: pytest.FixtureRequest) -> Experiment:
+    from azureml.core import Experiment
+
+    return Experiment(workspace, re.sub(r"\W+", "_", request.node.name)[:60].rstrip("_"))
+
+
+@pytest.fixture
+def submit(experiment: Experiment, here: Environment, cluster: str, tmp_path: Path) -> Callable[..., Run]:
+    """Submit the text of a script, or what else a ScriptRunConfig takes."""
+    from azureml.core import ScriptRunConfig
+
+    source = tmp_path / "source"
+    source.mkdir()
+
+    def submit(text: str | None = None, **options: Any) -> Run:
+        if text is not None:
+            (source / "train.py").write_text(textwrap.dedent(text))
+            options["script"] = "train.py"
+        options = {"compute_target": cluster, "environment": here, **options}
+        return experiment.submit(ScriptRunConfig(str(source), **options))
+
+    return submit

@@ -5,35 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import textwrap
 import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from tests.conftest import RunningEmulator, emulator_command, start_emulator
+from tests.emulator.submitting import log_of, until
 
 if TYPE_CHECKING:
-    from azureml.core import Environment, Experiment, Run, Workspace
+    from azureml.core import Experiment, Run, Workspace
 
 pytestmark = pytest.mark.emulator
-
-_TERMINAL = ("Completed", "Failed", "Canceled")
-
-
-def until(run: Run, *statuses: str) -> str:
-    """Wait for one of the statuses; a run that ends otherwise ends the wait."""
-    while run.get_status() not in (*statuses, *_TERMINAL):
-        time.sleep(0.2)
-    return str(run.get_status())
-
-
-def log_of(run: Run, name: str = "user_logs/std_log.txt") -> str:
-    return str(run.get_details_with_logs()["logFiles"][name])
 
 
 def _is_alive(pid: int) -> bool:
@@ -44,50 +31,6 @@ def _is_alive(pid: int) -> bool:
 @pytest.fixture(autouse=True)
 def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # an interactive run makes ./logs and ./outputs
-
-
-@pytest.fixture(scope="module")
-def here(workspace: Workspace) -> Environment:
-    """The environment of these tests themselves: nothing has to be built."""
-    from azureml.core import Environment
-
-    environment = Environment("here")
-    environment.python.user_managed_dependencies = True
-    environment.python.interpreter_path = sys.executable
-    return environment
-
-
-@pytest.fixture(scope="module")
-def cluster(workspace: Workspace) -> str:
-    from azureml.core.compute import AmlCompute, ComputeTarget
-
-    configuration = AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=1)
-    return str(ComputeTarget.create(workspace, "one-node", configuration).name)
-
-
-@pytest.fixture
-def experiment(workspace: Workspace, request: pytest.FixtureRequest) -> Experiment:
-    from azureml.core import Experiment
-
-    return Experiment(workspace, request.node.name[:60].rstrip("_"))
-
-
-@pytest.fixture
-def submit(experiment: Experiment, here: Environment, cluster: str, tmp_path: Path) -> Callable[..., Run]:
-    """Submit the text of a script, or what else a ScriptRunConfig takes."""
-    from azureml.core import ScriptRunConfig
-
-    source = tmp_path / "source"
-    source.mkdir()
-
-    def submit(text: str | None = None, **options: Any) -> Run:
-        if text is not None:
-            (source / "train.py").write_text(textwrap.dedent(text))
-            options["script"] = "train.py"
-        options = {"compute_target": cluster, "environment": here, **options}
-        return experiment.submit(ScriptRunConfig(str(source), **options))
-
-    return submit
 
 
 def test_a_submitted_script_runs_and_leaves_metrics_tags_outputs_and_its_log(submit: Callable[..., Run]) -> None:
@@ -256,13 +199,8 @@ def test_a_run_that_takes_too_long_is_canceled_and_says_so(submit: Callable[...,
 def test_what_is_not_carried_out_is_refused_by_name(
     submit: Callable[..., Run], experiment: Experiment, workspace: Workspace
 ) -> None:
-    from azureml.core.runconfig import MpiConfiguration, PyTorchConfiguration
     from azureml.exceptions import ExperimentExecutionException
 
-    with pytest.raises(ExperimentExecutionException, match="communicator IntelMpi"):
-        submit("pass", distributed_job_config=MpiConfiguration(2, 3))
-    with pytest.raises(ExperimentExecutionException, match="framework PyTorch"):
-        submit("pass", distributed_job_config=PyTorchConfiguration(node_count=2))
     with pytest.raises(ExperimentExecutionException, match="target 'local'"):
         submit("pass", compute_target="local")
     with pytest.raises(ExperimentExecutionException, match="'nowhere' was not found in this workspace, which has:"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from tests.conftest import RunningEmulator, emulator_command, start_emulator
 from tests.emulator.scoring import FAILING, SCORE, inference_config, register_model
 
 if TYPE_CHECKING:
@@ -153,6 +154,18 @@ def test_a_version_that_does_not_come_up_changes_nothing(endpoint: AksEndpoint) 
         endpoint.wait_for_deployment()
     assert (sorted(endpoint.versions), endpoint.state) == (["blue", "green"], "Healthy")
     assert shares_of(endpoint, 10) == {"blue": 9, "green": 1}
+
+
+def test_an_endpoint_is_the_same_after_a_restart_of_the_emulator(
+    endpoint: AksEndpoint, emulator: RunningEmulator
+) -> None:
+    emulator_command("stop", "--state-dir", str(emulator.state_directory))
+    start_emulator(emulator.state_directory)
+    address = endpoint.scoring_uri
+    endpoint.update_deployment_state()
+    assert endpoint.scoring_uri == address
+    assert shares_of(endpoint, 10) == {"blue": 9, "green": 1}
+    assert ask(endpoint.versions["green"].scoring_uri, "second-key").json() == [2]
 
 
 def test_no_request_fails_while_versions_come_change_and_go(endpoint: AksEndpoint, workspace: Workspace) -> None:
