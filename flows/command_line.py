@@ -1,4 +1,4 @@
-"""``python -m flows.main`` and ``python -m flows.rollback``: the flows from a terminal, with the emulator and the Prefect server that it needs."""
+"""``python -m flows.main`` and ``flows.rollback``: the flows from a terminal, with the servers that they need."""
 
 from __future__ import annotations
 
