@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
 from tasks.operation import is_lasting
@@ -81,6 +85,12 @@ class Steps:
         self._started.append(started)
         return started
 
+    def skip(self, names: Sequence[str], reason: str) -> None:
+        """Show steps that the run does not take, and why: to Prefect, task runs in a state of that name."""
+        for name in names:
+            _skip.with_options(name=name, task_run_name=f"{name} (skipped)")(reason, return_state=True)
+        self._console.say(f"- skipped: {', '.join(names)}: {reason}")
+
     def wait(self) -> None:
         """Wait for all that was started, so that nothing is left half done, however it ends."""
         for started in self._started:
@@ -101,6 +111,11 @@ class Steps:
             retry_delay_seconds=exponential_backoff(self._retries.first_delay_seconds),
         )
         return configured
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def _skip(reason: str) -> State[Any]:
+    return Completed(name="Skipped", message=reason)
 
 
 def _closing(shown: ExitStack) -> Callable[[PrefectFuture[Any]], None]:

@@ -21,6 +21,7 @@ from tasks.training import (
     FAILED,
     FINAL,
     attempt_of,
+    cancel_if_own,
     check_entry_script,
     experiment_key,
     find_run,
@@ -65,7 +66,7 @@ def submit_tuning(
     check_entry_script(experiment)
     workspace = open_workspace(target)
     key = experiment_key("tuning", target, experiment, model_path, environment, origin)
-    run = attempt_of(workspace, f"{experiment.name}_{key}")
+    run = attempt_of(workspace, f"{experiment.name}_{key}", origin)
     if run.found:
         return run
     from azureml.core import Experiment
@@ -136,7 +137,9 @@ def _policy(sampling: HyperparameterSamplingSettings) -> Any:
     return hyperdrive.NoTerminationPolicy()
 
 
-def wait_for_tuning(target: WorkspaceTarget, experiment: ExperimentSettings, run_id: str, minutes: float) -> Tuning:
+def wait_for_tuning(
+    target: WorkspaceTarget, experiment: ExperimentSettings, run_id: str, minutes: float, flow_run_id: str
+) -> Tuning:
     """Wait until the tuning has ended and bring back its children, the best of them among them.
 
     A tuning that has used up its max_duration_minutes is a tuning: what has completed until then counts.
@@ -154,9 +157,12 @@ def wait_for_tuning(target: WorkspaceTarget, experiment: ExperimentSettings, run
             poll(watch.look, lambda _: watch.status in FINAL, what=f"tuning '{run_id}'", minutes=minutes)
     except (TrainingError, ConnectionToAzureError):
         raise
+    except MetricNotLogged:
+        watch.parent.cancel()  # whoever else waits for it would wait in vain
+        raise
     except BaseException:
-        # The metric is missing, Ctrl-C, a deadline, a cancelled flow: nobody waits for its children any more.
-        watch.parent.cancel()
+        # Ctrl-C, a deadline, a cancelled flow.
+        cancel_if_own(watch.parent, flow_run_id)
         raise
     parent, sampling = watch.parent, experiment.hyperparameter_sampling
     if watch.status in FAILED and not (watch.status == "Canceled" and _used_up(parent, sampling)):
