@@ -22,18 +22,21 @@ from tasks.values import (
 )
 
 _TUNING_PLOT = "tuning.png"
-_PLOTS_ELSEWHERE = (_TUNING_PLOT,)  # than in a section of their own
+_LATENCY_PLOT = "latency.png"
+_PLOTS_ELSEWHERE = (_TUNING_PLOT, _LATENCY_PLOT)  # than in a section of their own
 
 
-def write_report(report: RunReport, directory: Path) -> Path:
+def write_report(report: RunReport, directory: Path, images: Mapping[str, bytes] = MappingProxyType({})) -> Path:
     """Write report.json and report.md into a folder of their own below ``directory``, and point ``latest`` at it.
 
     A reader never sees half a file, and ``latest`` never points at nothing. Returns the path of report.md.
+
+    Args:
+        images: what :func:`plots` has drawn; written beside the report.
     """
     folder = directory / _folder_name(report)
     folder.mkdir(parents=True, exist_ok=True)
     _write_atomically(folder / "report.json", report.model_dump_json(indent=2) + "\n")
-    images = plots(report)
     for name, image in images.items():
         (folder / name).write_bytes(image)
     _write_atomically(folder / "report.md", render_markdown(report, {name: name for name in images}))
@@ -104,6 +107,10 @@ def plots(report: RunReport) -> dict[str, bytes]:
         from flows.plots.tuning import plot_tuning
 
         images[_TUNING_PLOT] = plot_tuning(report.tuning)
+    if report.stages:
+        from flows.plots.latency import plot_latency
+
+        images[_LATENCY_PLOT] = plot_latency(report.stages)
     return images
 
 
@@ -139,7 +146,7 @@ def _lines(report: RunReport, images: Mapping[str, str]) -> Iterator[str]:
     if report.warnings:
         yield from section("Warnings", [f"- {inline(warning)}" for warning in report.warnings])
     if report.stages:
-        yield from _stages(report.stages)
+        yield from _stages(report.stages, images.get(_LATENCY_PLOT))
     if report.approval:
         yield from section("Approval", _approval(report.approval))
     if report.canary:
@@ -197,7 +204,7 @@ def _latency(latency: LatencyProfile) -> Iterator[str]:
         yield "It answers within " + ", ".join(f"{ms} ({percentile})" for percentile, ms in measured) + "."
 
 
-def _stages(stages: Sequence[StageReport]) -> Iterator[str]:
+def _stages(stages: Sequence[StageReport], image: str | None) -> Iterator[str]:
     rows = []
     for stage in stages:
         compute = " ".join(filter(None, (stage.compute_type, stage.cluster_purpose)))
@@ -211,6 +218,8 @@ def _stages(stages: Sequence[StageReport]) -> Iterator[str]:
     ]
     if tests:
         yield from ["", *table(("stage", "test", "result", "detail", "took"), tests)]
+    if image is not None:
+        yield from ["", f"![latency by stage]({image})"]
     loads = [(stage.stage, *_measured(stage.load)) for stage in stages if stage.load]
     if loads:
         yield from ["", *table(("stage", *_MEASURED), loads)]

@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 from flows.artifacts import publish
 from flows.console import Console
 from flows.options import RollbackOptions, RunOptions
-from flows.report import explanations, headline, write_report
+from flows.report import explanations, headline, plots, write_report
 from flows.scope import load_settings, without_effect
 from flows.steps import Steps
 from flows.terminal import terminal
@@ -105,14 +105,15 @@ class Road:
             self._failure = explanation(error)
         self.report = self._make_report()
         try:
-            write_report(self.report, REPORTS)
+            images = plots(self.report)
+            write_report(self.report, REPORTS, images)
         except OSError as problem:
             raise MlopsError(
                 f"The report cannot be written to {REPORTS.resolve()} ({problem.strerror}).",
                 "Make the directory writable.",
             ) from problem
         self.console.summary(self.report, REPORTS / "latest" / "report.md")
-        publish(self.report)
+        publish(self.report, images)
         self._tell()
 
     @property

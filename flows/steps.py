@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
+from flows.artifacts import StepProgress
 from tasks.operation import is_lasting
 from tasks.progress import listening
 
@@ -68,7 +69,8 @@ class Steps:
 
     def run(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a task and wait for it."""
-        with self._console.step(name, lasting=is_lasting(task)) as step, listening(step.detail, step.show):
+        percent = StepProgress(name).show if is_lasting(task) else None
+        with self._console.step(name, lasting=is_lasting(task)) as step, listening(step.detail, step.show, percent):
             return self._configured(name, task)(*args, **kwargs)
 
     def start(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Started[R]:

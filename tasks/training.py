@@ -41,6 +41,8 @@ KEY_TAG = "mlops_key"
 FAILED = ("Failed", "Canceled", "NotResponding")
 FINAL = ("Completed", *FAILED)
 _LOG_LINES = 20
+# How long each state takes nobody knows before; only that they follow each other.
+_PERCENT = {"Preparing": 10.0, "Queued": 20.0, "Running": 30.0, "Finalizing": 90.0, **dict.fromkeys(FINAL, 100.0)}
 
 
 def submit_training(
@@ -213,7 +215,13 @@ def wait_for_training(
         raise TrainingError(f"There is no training run '{run_id}'.", "Start the flow again.")
     try:
         with explained(TrainingError, f"watch training run '{run_id}'", "Look at it in the Azure ML studio."):
-            status = poll(run.get_status, FINAL.__contains__, what=f"training run '{run_id}'", minutes=minutes)
+            status = poll(
+                run.get_status,
+                FINAL.__contains__,
+                what=f"training run '{run_id}'",
+                minutes=minutes,
+                percent=lambda state: _PERCENT.get(state, 0.0),
+            )
     except TrainingError:
         raise
     except BaseException:

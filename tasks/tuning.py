@@ -16,7 +16,7 @@ from settings.experiment import Distribution, ExperimentSettings, Hyperparameter
 from settings.workspace import WorkspaceTarget
 from tasks.errors import ConnectionToAzureError, MetricNotLogged, TrainingError
 from tasks.operation import azure_operation, explained
-from tasks.progress import Rows, report, report_rows
+from tasks.progress import Rows, report, report_percent, report_rows
 from tasks.training import (
     FAILED,
     FINAL,
@@ -220,6 +220,8 @@ class _Watch:
         found = [self._trial(child, hyperparameters.get(child.id)) for child in self.parent.get_children()]
         self.trials = tuple(sorted(found, key=lambda trial: trial.number))
         report_rows(rows(self.trials, self._sampling))
+        ended = sum(trial.state in FINAL for trial in self.trials)
+        report_percent(100 * ended / self._sampling.max_total_runs if self._sampling.max_total_runs else 0)
         return progress(self.trials, self._sampling)
 
     def _trial(self, child: Run, hyperparameters: str | None) -> Trial:
