@@ -115,6 +115,7 @@ class ExecutionService(Service):
         history = self.emulator.history.store
         configuration = parse_configuration(definition)
         self._check_target(workspace, configuration)
+        input_datasets = self._input_datasets(workspace, configuration)
         environment = self.emulator.environments.store.resolve(
             workspace, f"Experiment {experiment.name} Environment", configuration.environment
         )
@@ -128,6 +129,7 @@ class ExecutionService(Service):
             "parentRunId": parent_run_id,
             "scriptName": configuration.script,
             "target": configuration.target,
+            "inputDatasets": input_datasets,
             "cancelUri": f"{self.emulator.url}/execution/v1.0{workspace.arm_id}"
             f"/experiments/{quote(experiment.name)}/runs/{quote(run_id)}/cancel",
             # Not the snapshot's: an unchanged directory keeps the one that an earlier commit has made, and the SDK adds
@@ -138,6 +140,27 @@ class ExecutionService(Service):
         history.put_definition(workspace, run_id, definition)
         self._supervisor.launch(workspace, run, parse_configuration(definition))
         return run
+
+    def _input_datasets(self, workspace: Workspace, configuration: RunConfiguration) -> list[Record]:
+        """What ``run.get_details()["inputDatasets"]`` reads. Each data set and datastore must be there.
+
+        Raises:
+            ServiceError: 404.
+        """
+        for reference in configuration.data_references.values():
+            self.emulator.datasets.folder(workspace, reference.data_store_name)
+        found = []
+        for name, data in configuration.data.items():
+            saved_id, _ = self._supervisor.input_files(workspace, data)
+            details = {
+                "inputName": name,
+                "mechanism": data.mechanism.capitalize(),
+                "pathOnCompute": data.path_on_compute,
+            }
+            identifier = {"savedId": saved_id}
+            if data.data_location.dataset is not None:
+                found.append({"identifier": identifier, "consumptionType": "RunInput", "inputDetails": details})
+        return found
 
     def _check_target(self, workspace: Workspace, configuration: RunConfiguration) -> None:
         name, distribution = configuration.target, configuration.distribution

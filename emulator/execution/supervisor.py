@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emulator import child_processes
 from emulator.client_environment import client_environment
 from emulator.environments.builder import EnvironmentBuildError
-from emulator.errors import ServiceError
+from emulator.errors import ServiceError, not_emulated
 from emulator.execution.distribution import free_ports, ports_needed, processes_of
 from emulator.execution.local_processes import (
     MissingLauncherError,
@@ -24,6 +24,17 @@ from emulator.execution.local_processes import (
 )
 from emulator.execution.nodes import Allocation, NodePool
 from emulator.execution.process import RunContext, command_line, failure_sentence, process_environment
+from emulator.execution.run_data import (
+    DataInput,
+    Files,
+    StagedData,
+    copy_files,
+    files_at,
+    joined,
+    stage_inputs,
+    stage_outputs,
+    stage_references,
+)
 from emulator.execution.submission import RunConfiguration
 from emulator.history.store import Run, error_response
 from emulator.management.scaling import Scale
@@ -140,21 +151,48 @@ class RunSupervisor:
             for number in range(allocation.count):
                 snapshot = run.properties[SNAPSHOT_PROPERTY]
                 await self._emulator.content.restore(workspace, snapshot, nodes.directory(number))
+            found = {name: self.input_files(workspace, data) for name, data in configuration.data.items()}
+            data = await asyncio.to_thread(self._stage, workspace, run, configuration, nodes, found)
             self._emulator.history.store.transition(workspace, run.run_id, "Running")
             try:
-                await self._run_in_time(workspace, run, configuration, interpreter, nodes)
+                await self._run_in_time(workspace, run, configuration, interpreter, nodes, data)
             finally:
                 if not self._stopping and not allocation.lost.is_set():
-                    await self._collect(workspace, run, nodes, allocation.count)
+                    await self._collect(workspace, run, nodes, allocation.count, data)
         finally:
             await asyncio.to_thread(shutil.rmtree, nodes.root, ignore_errors=True)
 
+    def _stage(
+        self,
+        workspace: Workspace,
+        run: Run,
+        configuration: RunConfiguration,
+        nodes: Nodes,
+        found: Mapping[str, tuple[str, Files]],
+    ) -> StagedData:
+        """Put the run's data on its nodes. All have it in the same place: they are on one machine."""
+        node, folder = nodes.directory(0), nodes.root / "data"
+        store = partial(self._emulator.datasets.folder, workspace)
+        return joined(
+            [
+                stage_references(configuration.data_references, node, folder, store),
+                stage_inputs(configuration.data, node, folder, found),
+                stage_outputs(configuration.output_data, run.run_id, node, folder, store),
+            ]
+        )
+
     async def _run_in_time(
-        self, workspace: Workspace, run: Run, configuration: RunConfiguration, interpreter: Path, nodes: Nodes
+        self,
+        workspace: Workspace,
+        run: Run,
+        configuration: RunConfiguration,
+        interpreter: Path,
+        nodes: Nodes,
+        data: StagedData,
     ) -> None:
         limit = configuration.max_run_duration_seconds
         try:
-            await asyncio.wait_for(self._run_processes(workspace, run, configuration, interpreter, nodes), limit)
+            await asyncio.wait_for(self._run_processes(workspace, run, configuration, interpreter, nodes, data), limit)
         except asyncio.TimeoutError:
             raise _DurationExceeded(
                 f"The run took longer than its maxRunDurationSeconds of {limit:g} and was canceled."
@@ -168,27 +206,58 @@ class RunSupervisor:
             ) from failure
 
     async def _run_processes(
-        self, workspace: Workspace, run: Run, configuration: RunConfiguration, interpreter: Path, nodes: Nodes
+        self,
+        workspace: Workspace,
+        run: Run,
+        configuration: RunConfiguration,
+        interpreter: Path,
+        nodes: Nodes,
+        data: StagedData,
     ) -> None:
         identity, distribution = self._emulator.identity, configuration.distribution
         client = client_environment(
             self._emulator.state.directory, self._emulator.url, identity.client_id, identity.client_secret
         )
         variables = process_environment(self._context(workspace, run), configuration, interpreter, client)
-        command = command_line(configuration, interpreter)
+        variables |= data.variables
+        command = [data.resolved(word) for word in command_line(configuration, interpreter)]
         processes = processes_of(distribution, free_ports(ports_needed(distribution)))
         if distribution.kind == "mpi":
             await run_mpi(distribution, processes[0], command, variables, nodes, interpreter)
         else:
             await run_processes(processes, command, variables, nodes)
 
-    async def _collect(self, workspace: Workspace, run: Run, nodes: Nodes, count: int) -> None:
+    async def _collect(self, workspace: Workspace, run: Run, nodes: Nodes, count: int, data: StagedData) -> None:
         self._emulator.history.store.transition(workspace, run.run_id, "Finalizing")
         for number in range(count):
             for name in ("outputs", "logs"):
                 await self._emulator.artifacts.add_folder(
                     workspace, _ORIGIN, run.data_container_id, name, nodes.directory(number) / name
                 )
+        for local, folder in data.uploads:
+            await asyncio.to_thread(copy_files, files_at(local, ""), folder)
+
+    def input_files(self, workspace: Workspace, data: DataInput) -> tuple[str, Files]:
+        """The id of an input's data set and, unless its script reads it by itself, its files.
+
+        Raises:
+            ServiceError: 404 for a data set or datastore that is not there; 501 for what the emulator does not read.
+        """
+        datasets, location = self._emulator.datasets, data.data_location
+        if location.data_path is not None and location.data_path.relative_path:
+            root = datasets.folder(workspace, location.data_path.datastore_name)
+            return location.data_path.relative_path, files_at(root, location.data_path.relative_path)
+        if location.dataset is None:
+            raise not_emulated("an input of a run that is neither a data set nor a path of a datastore")
+        version = None if location.dataset.version is None else str(location.dataset.version)
+        saved = datasets.saved_id(workspace, location.dataset.id, location.dataset.name, version)
+        if data.mechanism.lower() == "direct":
+            return saved, Files({}, single=False)
+        root = datasets.folder(workspace, None)
+        found = [files_at(root, path) for path in datasets.paths(workspace, saved)]
+        if len(found) == 1:
+            return saved, found[0]
+        return saved, Files({path: file for files in found for path, file in files.by_path.items()}, single=False)
 
     def _artifact(self, workspace: Workspace, run: Run, name: str) -> Path:
         return self._emulator.artifacts.path(workspace, _ORIGIN, run.data_container_id, name)
