@@ -176,6 +176,11 @@ class ExecutionService(Service):
             raise bad_request(
                 f"Compute target '{name}' is {compute.state}: delete it and create it anew before a run is submitted."
             )
+        if compute.attached and distribution.kind != "single":
+            raise bad_request(
+                f"Compute target '{name}' is one attached machine and takes runs of one process: submit a distributed "
+                "run to an AmlCompute target."
+            )
         if distribution.nodes > compute.scale.maximum:
             raise bad_request(
                 f"The run takes {distribution.nodes} nodes, and compute target '{name}' has at most "
