@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from emulator.environments.store import without_registry_password
 from emulator.errors import bad_request, not_emulated
 
 Configuration = dict[str, Any]
@@ -111,7 +112,10 @@ def complete(body: Configuration, location: str, before: Configuration | None = 
     compute_type = body.get("computeType")
     if compute_type not in ("ACI", "AKS"):
         raise not_emulated(f"services of type {compute_type}, only ACI and AKS")
-    _check_image_request(body.get("environmentImageRequest"))
+    request = body.get("environmentImageRequest")
+    _check_image_request(request)
+    environment = without_registry_password(request["environment"])
+    body = {**body, "environmentImageRequest": {**request, "environment": environment}}
     if compute_type == "AKS":
         return _complete_aks(body, before)
     configuration: Configuration = _filled(body, _ACI)
