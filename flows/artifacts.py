@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from flows.report import headline, plots, render_markdown
+from flows.report import headline, plots_of, render_markdown
 from tasks.values import MetricComparison, RunReport
 
 REPORT_KEY = "promotion-report"
@@ -16,8 +16,8 @@ def publish(report: RunReport) -> None:
     """Keep the report, and the comparison if there was one, with the flow run. Called inside of one."""
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-    images = {name: data_uri(image) for name, image in plots(report).items()}
-    create_markdown_artifact(render_markdown(report, images), key=REPORT_KEY, description=headline(report))
+    plots = {name: data_uri(plot) for name, plot in plots_of(report).items()}
+    create_markdown_artifact(render_markdown(report, plots), key=REPORT_KEY, description=headline(report))
     if report.comparison is not None:
         create_table_artifact(
             [_row(row) for row in report.comparison.table],

@@ -8,11 +8,16 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flows import prefect_server
 from flows.terminal import quiet
 
+if TYPE_CHECKING:
+    from settings import Settings
+
 LOG = Path("reports") / "output.log"
+LAST_REPORT = Path("reports") / "latest" / "report.json"
 
 SUCCEEDED, FAILED, WRONG_SETTINGS, INTERRUPTED = 0, 1, 2, 130
 
@@ -36,27 +41,44 @@ def _parser() -> argparse.ArgumentParser:
         "--stop-before", choices=("registration",), help="compare only, and end as Compared when the model is better"
     )
     parser.add_argument("--verbose", action="store_true", help="show all that Prefect and the SDK say, too")
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        help="stop at breakpoints: verbose, one step at a time, without time limits",
+    )
+    instead = parser.add_argument_group("in place of a run").add_mutually_exclusive_group()
+    instead.add_argument("--only", metavar="STEP", help="take one step alone, on what the last run's report says")
+    instead.add_argument(
+        "--dry-run", action="store_true", help="say what each step would create, change and use, and touch nothing"
+    )
+    instead.add_argument("--preflight", action="store_true", help="check that all is there that a run will need")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the flow; returns the exit status."""
+    """Run the flow, or what is asked for in its place; returns the exit status."""
     options = _parser().parse_args(arguments)
+    options.verbose |= options.debug
     from flows.scope import load_settings
     from settings import SettingsError
 
     try:
-        load_settings(options.settings, options.overrides)
+        settings = load_settings(options.settings, options.overrides)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return WRONG_SETTINGS
+    in_place_of_a_run = options.only or options.dry_run or options.preflight
     try:
-        prefect_server.use()
+        if not in_place_of_a_run:
+            prefect_server.use()
         if not options.verbose:
             # The API still gets the logs, so that they are in the UI.
             os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
+            if "PYTHONBREAKPOINT" not in os.environ:
+                sys.breakpointhook = _breakpoint_without_terminal
         with nullcontext() if options.verbose else quiet(LOG):
-            return _run(options)
+            well = _without_prefect(options, settings) if in_place_of_a_run else _run(options)
+        return SUCCEEDED if well else FAILED
     except (prefect_server.PrefectServerError, OSError) as error:
         print(f"{error}", file=sys.stderr)
         return FAILED
@@ -65,7 +87,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _run(options: argparse.Namespace) -> int:
+def _without_prefect(options: argparse.Namespace, settings: Settings) -> bool:
+    from flows.terminal import terminal
+    from tasks.errors import MlopsError
+
+    try:
+        if options.preflight:
+            from flows.preflight import check
+
+            return check(settings)
+        if options.dry_run:
+            from flows.dry_run import show
+
+            return show(settings)
+        from flows.only import take
+
+        take(options.only, settings, LAST_REPORT, options.verbose)
+    except MlopsError as error:
+        print(error, file=terminal())
+        if error.log_tail:
+            print(f"\n{error.log_tail}", file=terminal())
+        return False
+    return True
+
+
+def _run(options: argparse.Namespace) -> bool:
     from flows.main import train_and_promote
     from flows.options import RunOptions
 
@@ -74,6 +120,17 @@ def _run(options: argparse.Namespace) -> int:
         overrides=tuple(options.overrides),
         stop_before=options.stop_before,
         verbose=options.verbose,
+        debug=options.debug,
     )
-    state = train_and_promote(run_options, return_state=True)
-    return SUCCEEDED if state.is_completed() else FAILED
+    return bool(train_and_promote(run_options, return_state=True).is_completed())
+
+
+def _breakpoint_without_terminal(*_: Any, **__: Any) -> None:
+    """In place of a debugger, whose prompt nobody would see: what is printed goes to a file."""
+    from tasks.errors import MlopsError
+
+    line = sys._getframe(1)
+    raise MlopsError(
+        f"{Path(line.f_code.co_filename).name}, line {line.f_lineno}, has a breakpoint, and this run has no prompt.",
+        "Run it with --debug, or take the breakpoint out.",
+    )

@@ -23,7 +23,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from flows.report import duration, headline, plain
+from flows.markdown import plain
+from flows.report import duration, explanations, headline
 from tasks.errors import MlopsError
 from tasks.progress import Rows
 from tasks.values import RunReport
@@ -35,6 +36,7 @@ _OUTCOME_STYLES = {
     "Promoted": "bold green",
     "NotPromoted": "bold yellow",
     "Compared": "bold yellow",
+    "DataRejected": "bold yellow",
     "RolledBack": "bold red",
     "Failed": "bold red",
 }
@@ -162,9 +164,8 @@ class Console:
         outcome, _, rest = headline(report).partition(":")
         took = f" ({duration(report.total_seconds)})"
         self._print(Text.assemble((outcome, _OUTCOME_STYLES[outcome]), ":", rest, (took, "dim")))
-        if report.comparison:
-            for reason in report.comparison.reasons:
-                self._print(Text(_one_line(reason)), indent=2)
+        for reason in explanations(report):
+            self._print(Text(_one_line(reason)), indent=2)
         if report.error:
             self._print(Text(_one_line(report.error.message)), indent=2)
             self._print(Text(_one_line(report.error.next_step)), indent=2)

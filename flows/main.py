@@ -1,9 +1,9 @@
 """Train a model, compare it with the one in production, and let it climb when it is better.
 
-workspace -+- training compute -----+
-           +- training environment -+- training - evaluation -+- no --> NotPromoted
-           +- scoring environment --+                         |
-                                                             yes
+workspace - data -+- training compute -----+
+             |    +- training environment -+- training - evaluation -+- no --> NotPromoted
+             |    +- scoring environment --+                         |
+             +- a rule is broken --> DataRejected                   yes
                 registration - profile - dev (ACI) - test (AKS DEV_TEST) - prod (AKS FAST_PROD) --> Promoted
                 clusters made ready meanwhile                               |
                                             not healthy, or wrong answers: the former model back --> RolledBack
@@ -25,11 +25,14 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from flows.lineage import lineage_of
+from flows.model_card import model_card
 from flows.options import RunOptions
 from flows.release import release, try_out
-from flows.report import headline
+from flows.report import explanations, headline
 from flows.road import Road
 from tasks.compute import ensure_inference_cluster_task, ensure_training_compute_task
+from tasks.data_validation import validate_data_task
 from tasks.environment import register_scoring_environment_task, register_training_environment_task
 from tasks.evaluation import evaluate_task
 from tasks.profiling import profile_model_task
@@ -47,22 +50,36 @@ def train_and_promote(options: RunOptions = DEFAULT_OPTIONS) -> State[dict[str, 
     """Train a model and, when it beats the one in production, release it.
 
     Returns:
-        a state named Promoted, NotPromoted or Compared (completed), or RolledBack (failed); report.json is its data.
+        a state named Promoted, NotPromoted, Compared or DataRejected (completed), or RolledBack (failed); report.json
+        is its data.
 
     Raises:
         MlopsError: a step failed; production serves what it served before.
         SettingsError: the settings are wrong; nothing was created.
     """
     with Road(options, flow_run.ui_url) as road:
-        comparison, scoring = learn(road)
-        if not comparison.promote:
-            road.outcome = "NotPromoted"
-        elif options.stop_before == "registration":
-            road.outcome = "Compared"
+        if not data_is_accepted(road):
+            road.outcome = "DataRejected"
         else:
-            climb(road, comparison, scoring)
+            comparison, scoring = learn(road)
+            if not comparison.promote:
+                road.outcome = "NotPromoted"
+            elif options.stop_before == "registration":
+                road.outcome = "Compared"
+            else:
+                climb(road, comparison, scoring)
         road.steps.join()
     return end_state(road)
+
+
+def data_is_accepted(road: Road) -> bool:
+    """Judge the data, where the settings say how, before any compute is made for it."""
+    steps, settings = road.steps, road.settings
+    steps.run("workspace", ensure_workspace_task, road.target, settings.workspace.create_if_missing)
+    if settings.data is None:
+        return True
+    road.data = steps.run("data", validate_data_task, road.target, settings.data)
+    return road.data.accepted
 
 
 def learn(road: Road) -> tuple[Comparison, Scoring]:
@@ -70,7 +87,6 @@ def learn(road: Road) -> tuple[Comparison, Scoring]:
     settings, target, steps = road.settings, road.target, road.steps
     experiment, deployment, waiting = settings.experiment, settings.deployment, settings.waiting
 
-    steps.run("workspace", ensure_workspace_task, target, settings.workspace.create_if_missing)
     compute = steps.start(
         "training compute", ensure_training_compute_task, target, settings.compute_target, waiting.compute_minutes
     )
@@ -126,7 +142,17 @@ def climb(road: Road, comparison: Comparison, scoring: Scoring) -> None:
         "prod cluster", ensure_inference_cluster_task, target, clusters.aks_prod, "FAST_PROD", minutes
     )
 
-    road.model = steps.run("registration", register_model_task, target, settings.deployment, comparison, scoring)
+    lineage = lineage_of(settings, road.data)
+    road.model = steps.run(
+        "registration",
+        register_model_task,
+        target,
+        settings.deployment,
+        comparison,
+        scoring,
+        lineage,
+        model_card(settings.deployment.model, comparison, road.data, lineage, scoring),
+    )
     road.profile = steps.run(
         "profile",
         profile_model_task,
@@ -148,5 +174,5 @@ def end_state(road: Road) -> State[dict[str, Any]]:
     message, data = headline(road.report), road.report.model_dump(mode="json")
     if road.outcome == "RolledBack":
         return Failed(name="RolledBack", message=message, data=data)
-    reasons = " ".join(road.comparison.reasons) if road.comparison else ""
+    reasons = "; ".join(explanations(road.report))
     return Completed(name=road.outcome, message=f"{message} {reasons}".strip(), data=data)

@@ -15,8 +15,10 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
-from flows.report import duration, headline, plain
+from flows.markdown import plain
+from flows.report import duration, explanations, headline
 from tasks.values import RunReport
+from tasks.workspace import trusting_this_machine
 
 CRASHES = "train-and-promote: tell of crashes"
 
@@ -39,9 +41,8 @@ def _lines(report: RunReport) -> Iterator[str]:
     if report.error:
         yield f"- {_one_line(report.error.message)}"
         yield f"- {_one_line(report.error.next_step)}"
-    if report.comparison:
-        for reason in report.comparison.reasons:
-            yield f"- {_one_line(reason)}"
+    for reason in explanations(report):
+        yield f"- {_one_line(reason)}"
     yield f"- workspace {report.workspace.name} ({report.workspace.cloud}), {duration(report.total_seconds)}"
     if report.prefect_url:
         yield f"- [the run in Prefect]({report.prefect_url})"
@@ -61,7 +62,7 @@ def send(message: Message, block: str) -> str | None:
     """
     try:
         loaded = _notification_block(block)
-        with loaded.raise_on_failure():
+        with loaded.raise_on_failure(), trusting_this_machine():
             # Declared as async; Prefect's blocks send at once when they are called from synchronous code.
             loaded.notify(body=message.text, subject=message.subject)  # type: ignore[unused-coroutine]
     except Exception as error:  # noqa: BLE001 - whatever a block of any kind raises

@@ -34,3 +34,10 @@ class RunOptions(BaseModel):
         examples=["registration"],
     )
     verbose: bool = Field(False, title="Verbose", description="Show every detail.", examples=[False])
+    debug: bool = Field(
+        False,
+        title="Debug",
+        description="From a terminal: one step after the other, tried once, without time limits, so that breakpoints "
+        "can be stopped at.",
+        examples=[False],
+    )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from tasks.comparison import tell_apart
+from flows.gate_report import broken_rule, comparison_lines, data_lines
+from flows.markdown import fenced, inline, plain, section, table
+from flows.plots.gates import gate_plots
 from tasks.values import (
     LatencyProfile,
-    ReportedComparison,
     ReportedError,
     RunReport,
     StageReport,
@@ -26,11 +26,11 @@ def write_report(report: RunReport, directory: Path) -> Path:
     """
     folder = directory / _folder_name(report)
     folder.mkdir(parents=True, exist_ok=True)
+    plots = plots_of(report)
+    for name, content in plots.items():
+        (folder / name).write_bytes(content)
     _write_atomically(folder / "report.json", report.model_dump_json(indent=2) + "\n")
-    images = plots(report)
-    for name, image in images.items():
-        (folder / name).write_bytes(image)
-    _write_atomically(folder / "report.md", render_markdown(report, {name: name for name in images}))
+    _write_atomically(folder / "report.md", render_markdown(report, {name: name for name in plots}))
 
     link = directory / f".latest-{os.getpid()}"
     link.unlink(missing_ok=True)
@@ -61,6 +61,7 @@ def headline(report: RunReport) -> str:
     return {
         "Promoted": f"Promoted: {model} serves production.",
         "NotPromoted": f"NotPromoted: {kept}.",
+        "DataRejected": "DataRejected: the data breaks the settings' rules; nothing was trained.",
         "Compared": f"Compared: {kept}, which the candidate would beat.",
         "RolledBack": f"RolledBack: {model} did not hold in production; {kept}.",
         "Failed": "Failed: the run ended with an error.",
@@ -75,77 +76,77 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
-def plots(report: RunReport) -> dict[str, bytes]:
-    """PNG files by name, of what the run has to show."""
-    if report.tuning is None:
-        return {}
-    from flows.plots.tuning import plot_tuning
-
-    return {"tuning.png": plot_tuning(report.tuning)}
+def explanations(report: RunReport) -> tuple[str, ...]:
+    """Why the run ended as it did, in sentences: what the gates say."""
+    if report.data and not report.data.accepted:
+        return tuple(map(broken_rule, report.data.failures))
+    return report.comparison.reasons + report.comparison.notes if report.comparison else ()
 
 
-def render_markdown(report: RunReport, images: Mapping[str, str] = MappingProxyType({})) -> str:
+def plots_of(report: RunReport) -> dict[str, bytes]:
+    """PNG files by name; only those that have something to show."""
+    plots = gate_plots(report.comparison, report.data)
+    if report.tuning is not None:
+        from flows.plots.tuning import plot_tuning
+
+        plots["tuning.png"] = plot_tuning(report.tuning)
+    return plots
+
+
+def render_markdown(report: RunReport, plots: Mapping[str, str] = MappingProxyType({})) -> str:
     """The report as GitHub and Prefect's UI show it. Sections that the run did not reach are left out.
 
     Args:
-        images: addresses of :func:`plots`, by name.
+        plots: addresses of :func:`plots_of`, by name.
     """
-    return "\n".join(_lines(report, images)) + "\n"
+    return "\n".join(_lines(report, plots)) + "\n"
 
 
-def _lines(report: RunReport, images: Mapping[str, str]) -> Iterator[str]:
+def _lines(report: RunReport, plots: Mapping[str, str]) -> Iterator[str]:
     yield f"# {headline(report)}"
     yield ""
     yield f"Started {report.started:%Y-%m-%d %H:%M:%S} UTC, took {duration(report.total_seconds)}."
     if report.error:
         yield from _error(report.error)
+    if report.data:
+        yield from data_lines(report.data)
     if report.comparison:
-        yield from _comparison(report.comparison)
+        yield from comparison_lines(report.comparison)
     if report.tuning:
-        yield from _tuning(report.tuning, images.get("tuning.png"))
+        yield from _tuning(report.tuning)
+    if plots:
+        pictures = (f"![{name.removesuffix('.png')}]({address})" for name, address in plots.items())
+        yield from section("Plots", pictures)
     if report.model:
-        yield from _section("Model", [f"{_inline(report.model.name)} version {report.model.version}"])
+        yield from section("Model", [f"{inline(report.model.name)} version {report.model.version}"])
     if report.profile:
         resources = f"One replica gets {report.profile.cpu:g} CPU cores and {report.profile.memory_gb:g} GB of memory."
-        yield from _section("Profile", [resources, *_latency(report.profile.latency)])
+        yield from section("Profile", [resources, *_latency(report.profile.latency)])
     if report.stages:
         yield from _stages(report.stages)
     if report.timings:
         rows = [(step, duration(seconds)) for step, seconds in report.timings.items()]
-        yield from _section("Where the time went", _table(("step", "took"), rows))
+        yield from section("Where the time went", table(("step", "took"), rows))
     yield from _where_to_look(report)
     if report.curl:
-        yield from _section("Score production", _fenced(report.curl, "sh"))
+        yield from section("Score production", fenced(report.curl, "sh"))
 
 
 def _error(error: ReportedError) -> Iterator[str]:
-    yield from _section("Error", [_inline(error.message), "", _inline(error.next_step)])
+    yield from section("Error", [inline(error.message), "", inline(error.next_step)])
     if error.log_tail:
-        yield from ["", *_fenced(plain(error.log_tail))]
+        yield from ["", *fenced(plain(error.log_tail))]
 
 
-def _comparison(comparison: ReportedComparison) -> Iterator[str]:
-    rows = []
-    for row in comparison.table:
-        candidate, production = tell_apart(row.candidate, row.production)
-        direction = "larger" if row.larger_is_better else "smaller"
-        rows.append((row.name, direction, candidate, production, row.verdict))
-    reasons = [f"- {_inline(reason)}" for reason in comparison.reasons]
-    table = _table(("metric", "better is", "candidate", "production", "candidate is"), rows) if rows else []
-    yield from _section("Why", [*reasons, *([""] if table else []), *table])
-
-
-def _tuning(tuning: Tuning, image: str | None) -> Iterator[str]:
+def _tuning(tuning: Tuning) -> Iterator[str]:
     policy = f", policy {tuning.policy}" if tuning.policy else ""
     goal = "larger" if tuning.goal == "max" else "smaller"
     best = tuning.best_trial
     lines = [
-        f"{tuning.method.capitalize()} sampling{policy}: {len(tuning.trials)} trials, best {_inline(tuning.metric)} "
+        f"{tuning.method.capitalize()} sampling{policy}: {len(tuning.trials)} trials, best {inline(tuning.metric)} "
         f"{best.metric:.6g} in trial {best.number}; {goal} is better.",
         "",
     ]
-    if image is not None:
-        lines += [f"![{_inline(tuning.metric)} over the trials, and against each parameter]({image})", ""]
     rows = [
         (
             f"{trial.number}, best" if trial is best else str(trial.number),
@@ -155,8 +156,8 @@ def _tuning(tuning: Tuning, image: str | None) -> Iterator[str]:
         )
         for trial in tuning.trials
     ]
-    lines += _table(("trial", *best.hyperparameters, tuning.metric, "state"), rows)
-    yield from _section("Tuning", lines)
+    lines += table(("trial", *best.hyperparameters, tuning.metric, "state"), rows)
+    yield from section("Tuning", lines)
 
 
 def _value(hyperparameter: object) -> str:
@@ -175,14 +176,14 @@ def _stages(stages: Sequence[StageReport]) -> Iterator[str]:
         compute = " ".join(filter(None, (stage.compute_type, stage.cluster_purpose)))
         passed = f"{sum(test.passed for test in stage.tests)} of {len(stage.tests)} passed"
         rows.append((stage.stage, stage.service, compute, stage.state, passed, duration(stage.seconds)))
-    yield from _section("Stages", _table(("stage", "service", "compute", "state", "tests", "took"), rows))
+    yield from section("Stages", table(("stage", "service", "compute", "state", "tests", "took"), rows))
     tests = [
         (stage.stage, test.name, "passed" if test.passed else "FAILED", test.detail, f"{test.milliseconds:.0f} ms")
         for stage in stages
         for test in stage.tests
     ]
     if tests:
-        yield from ["", *_table(("stage", "test", "result", "detail", "took"), tests)]
+        yield from ["", *table(("stage", "test", "result", "detail", "took"), tests)]
 
 
 def _where_to_look(report: RunReport) -> Iterator[str]:
@@ -197,34 +198,4 @@ def _where_to_look(report: RunReport) -> Iterator[str]:
         ("workspace", f"{report.workspace.name} ({report.workspace.cloud})"),
         ("settings", report.settings),
     ]
-    yield from _section("Where to look", [f"- {name}: {_inline(place)}" for name, place in places if place])
-
-
-def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
-    yield from ["", f"## {title}", "", *lines]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{'---|' * len(header)}"
-    for row in rows:
-        yield f"| {' | '.join(map(_cell, row))} |"
-
-
-def _cell(text: str) -> str:
-    return _inline(text).replace("\\", "\\\\").replace("|", "\\|")
-
-
-def _inline(text: str) -> str:
-    return " ".join(plain(text).split())
-
-
-def _fenced(text: str, language: str = "") -> Iterator[str]:
-    # A fence longer than any in the text: a log may hold markdown.
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    yield from [f"{fence}{language}", text.strip("\n"), fence]
-
-
-def plain(text: str) -> str:
-    """``text`` without the colours and other control sequences that a log may hold."""
-    return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]", "", text)
+    yield from section("Where to look", [f"- {name}: {inline(place)}" for name, place in places if place])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import os
 import shlex
 import sys
@@ -24,6 +25,7 @@ from settings.workspace import resolve_workspace
 from tasks.errors import MlopsError
 from tasks.values import (
     Comparison,
+    DataReport,
     Endpoint,
     ModelProfile,
     Outcome,
@@ -60,6 +62,7 @@ class Road:
         self.settings: Settings = load_settings(options.settings_file, options.overrides)
         self.target = resolve_workspace(self.settings.workspace, os.environ)
         self.tuning: Tuning | None = None
+        self.data: DataReport | None = None
         self.trained: TrainedRun | None = None
         self.comparison: Comparison | None = None
         self.model: RegisteredModel | None = None
@@ -73,7 +76,7 @@ class Road:
         self._failure: MlopsError | None = None
         self._started, self._clock = datetime.now(timezone.utc), time.monotonic()
         self.console = Console(options.verbose, terminal())
-        self.steps = Steps(self.console, self.settings.waiting.retries)
+        self.steps = Steps(self.console, self.settings.waiting.retries, options.debug)
 
     def __enter__(self) -> Road:
         self.console.__enter__()
@@ -129,6 +132,7 @@ class Road:
             settings=str(self._options.settings_file or SETTINGS_FILE.relative_to(SETTINGS_FILE.parent.parent)),
             workspace=ReportedWorkspace(name=self.target.name, cloud=self.target.cloud),
             tuning=self.tuning,
+            data=self.data,
             run=ReportedRun.of(self.trained) if self.trained else None,
             comparison=ReportedComparison.of(self.comparison) if self.comparison else None,
             model=ReportedModel.of(self.model) if self.model else None,
@@ -166,7 +170,8 @@ def explanation(error: BaseException) -> MlopsError:
     """The error as one of ours; one that nobody foresaw keeps its own words."""
     if isinstance(error, MlopsError):
         return error
-    if not isinstance(error, Exception):  # Ctrl-C, or Prefect was told to end the run
+    # Ctrl-C, or Prefect was told to end the run, or `quit` in a debugger
+    if not isinstance(error, Exception) or isinstance(error, bdb.BdbQuit):
         return MlopsError("The run was interrupted.", "Start it again; it takes up what it finds.")
     if isinstance(error, TimeoutError):
         return MlopsError(

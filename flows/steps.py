@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from prefect.tasks import exponential_backoff
 
-from tasks.operation import LASTING
+from tasks.operation import is_lasting
 from tasks.progress import listening
 
 if TYPE_CHECKING:
@@ -35,21 +35,42 @@ class Started(Generic[R]):
         self._future.wait()
 
 
-class Steps:
-    """Runs tasks under a name on the console, with retries as the settings say."""
+class Done(Started[R]):
+    """A step that has ended already."""
 
-    def __init__(self, console: Console, retries: RetrySettings) -> None:
+    def __init__(self, value: R) -> None:
+        self._value = value
+
+    def result(self) -> R:
+        return self._value
+
+    def wait(self) -> None:
+        pass
+
+
+class Steps:
+    """Runs tasks under a name on the console, with retries as the settings say.
+
+    Args:
+        debugging: one step after the other in the flow's own thread, tried once and without Prefect's time limits, so
+            that nothing pulls a debugger's prompt away.
+    """
+
+    def __init__(self, console: Console, retries: RetrySettings, debugging: bool = False) -> None:
         self._console = console
         self._retries = retries
+        self._debugging = debugging
         self._started: list[Started[Any]] = []
 
     def run(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a task and wait for it."""
-        with self._console.step(name, lasting=LASTING in task.tags) as step, listening(step.detail, step.show):
+        with self._console.step(name, lasting=is_lasting(task)) as step, listening(step.detail, step.show):
             return self._configured(name, task)(*args, **kwargs)
 
     def start(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Started[R]:
         """Start a task in a thread of its own."""
+        if self._debugging:
+            return Done(self.run(name, task, *args, **kwargs))
         shown = ExitStack()
         step = shown.enter_context(self._console.step(name))
         with listening(step.detail, step.show):  # the thread inherits it
@@ -74,7 +95,8 @@ class Steps:
         configured: Task[P, R] = task.with_options(
             name=name,
             task_run_name=name,
-            retries=self._retries.attempts - 1,
+            retries=0 if self._debugging else self._retries.attempts - 1,
+            timeout_seconds=0 if self._debugging else None,  # 0 is none, and None the task's own
             retry_delay_seconds=exponential_backoff(self._retries.first_delay_seconds),
         )
         return configured

@@ -24,18 +24,129 @@ DnsLabel = Annotated[
 ]
 
 
+MetricFunction = Literal["mse", "rmse", "mae", "r2", "accuracy"]
+
+
+class SliceSettings(Section):
+    """What a group of the test data may lose: metrics that are logged as `mse[sex=1]` are slices of `mse`."""
+
+    allowed_loss: float | None = Field(
+        None, ge=0, description="Largest loss of any slice, in the metric's unit.", examples=[100]
+    )
+    allowed_relative_loss: float | None = Field(
+        None, ge=0, description="Largest loss of any slice, as a fraction of production's value.", examples=[0.05]
+    )
+
+
+class MetricSettings(Section):
+    """The rules of one metric. Where an absolute and a relative bound are given, both hold."""
+
+    direction: Literal["larger_is_better", "smaller_is_better"] = Field(
+        description="Which way is better.", examples=["smaller_is_better"]
+    )
+    threshold: float | None = Field(
+        None,
+        description="The value that a model must reach, also the first one: at least this, or at most this where "
+        "smaller is better.",
+        examples=[3500],
+    )
+    min_absolute_improvement: float | None = Field(
+        None, gt=0, description="The metric must improve by at least this, in its own unit.", examples=[10]
+    )
+    min_relative_improvement: float | None = Field(
+        None, gt=0, description="It must improve by at least this fraction of production's value.", examples=[0.01]
+    )
+    allowed_loss: float | None = Field(
+        None, ge=0, description="It may get worse by at most this, in its own unit.", examples=[5]
+    )
+    allowed_relative_loss: float | None = Field(
+        None, ge=0, description="It may get worse by at most this fraction of production's value.", examples=[0.01]
+    )
+    slices: SliceSettings | None = Field(
+        None,
+        description="Rules for the metric's slices; null does not look at them.",
+        examples=[{"allowed_relative_loss": 0.05}],
+    )
+    function: MetricFunction | None = Field(
+        None,
+        description="How the metric follows from predictions; null is the function of the metric's own name, if any.",
+        examples=["mse"],
+    )
+
+    def mistakes(self) -> Iterator[Mistake]:
+        for allowed in ("allowed_loss", "allowed_relative_loss"):
+            for wanted in ("min_absolute_improvement", "min_relative_improvement"):
+                if getattr(self, allowed) is not None and getattr(self, wanted) is not None:
+                    yield Mistake((allowed,), f"must be null when {wanted} is given", ((wanted,),))
+
+
+class TestSetSettings(Section):
+    """What the training script leaves about its test data, so that both models are judged on the same."""
+
+    __test__ = False  # pytest collects classes by this name
+
+    predictions: RelativePath = Field(
+        "outputs/predictions.csv",
+        description="Output of the run, CSV with the columns id, target and prediction; every further column is a "
+        "group, whose values are slices.",
+        examples=["outputs/predictions.csv"],
+    )
+    requests: RelativePath = Field(
+        "outputs/test_requests.jsonl",
+        description="Output of the run: the rows of the predictions, in their order, as requests to the service, one "
+        "to a line. The answer to each is the list of its predictions.",
+        examples=["outputs/test_requests.jsonl"],
+    )
+    timeout_seconds: int = Field(
+        60, ge=1, le=3600, description="Seconds for one answer of production's service.", examples=[60]
+    )
+
+
+class SignificanceSettings(Section):
+    """A paired bootstrap of each metric's improvement over the rows of the common test data."""
+
+    required: bool = Field(
+        True,
+        description="A metric counts as better only when the interval lies above zero; false only reports it.",
+        examples=[True],
+    )
+    resamples: int = Field(2000, ge=100, le=100_000, description="Resamples of the test data.", examples=[2000])
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the interval.", examples=[0.95])
+    seed: int = Field(0, ge=0, description="Seed, so that the same data gives the same interval.", examples=[0])
+
+
 class EvaluationParameters(Section):
     """The metrics by which a candidate is compared with the model in production."""
 
     larger_is_better: tuple[Text, ...] = Field((), description="Metrics where more is better.", examples=[["r2"]])
     smaller_is_better: tuple[Text, ...] = Field((), description="Metrics where less is better.", examples=[["mse"]])
+    metrics: dict[Text, MetricSettings] = Field(
+        {},
+        description="Metrics with rules of their own; they need not be in the two lists.",
+        examples=[{"mse": {"direction": "smaller_is_better", "min_relative_improvement": 0.01}}],
+    )
+    test_set: TestSetSettings | None = Field(
+        None,
+        description="The test data that the training script leaves; null compares the logged metrics as they are.",
+        examples=[{"predictions": "outputs/predictions.csv"}],
+    )
+    significance: SignificanceSettings | None = Field(
+        None, description="Confidence intervals; null computes none.", examples=[{"resamples": 2000}]
+    )
 
     def mistakes(self) -> Iterator[Mistake]:
-        if not self.larger_is_better and not self.smaller_is_better:
-            yield Mistake((), "must name at least one metric in larger_is_better or smaller_is_better")
+        if not self.larger_is_better and not self.smaller_is_better and not self.metrics:
+            yield Mistake((), "must name at least one metric in larger_is_better, smaller_is_better or metrics")
         for position, metric in enumerate(self.smaller_is_better):
             if metric in self.larger_is_better:
                 yield Mistake(("smaller_is_better", position), "must not be in larger_is_better as well")
+        for name in ("larger_is_better", "smaller_is_better"):
+            for position, metric in enumerate(getattr(self, name)):
+                if metric in self.metrics and self.metrics[metric].direction != name:
+                    other = ("metrics", metric, "direction")
+                    yield Mistake((name, position), f"must have the direction {name} in metrics as well", (other,))
+        if self.significance is not None and self.test_set is None:
+            yield Mistake(("significance",), "must be null without a test_set", (("test_set",),))
 
 
 class ModelSettings(Section):

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from settings.compute_target import ComputeTargetSettings
+from settings.data import DataSettings
 from settings.deployment import DeploymentSettings
 from settings.experiment import ExperimentSettings
 from settings.notifications import NotificationSettings
@@ -35,6 +36,9 @@ class Settings(Section):
     )
     workspace: WorkspaceSettings = Field(
         default_factory=WorkspaceSettings, description="The workspace.", examples=[{"cloud": "auto"}]
+    )
+    data: DataSettings | None = Field(
+        None, description="The data, and its gate; null checks no data.", examples=[{"source": {"path": "data.csv"}}]
     )
     experiment: ExperimentSettings = Field(description="Training.", examples=[{"name": "diabetes-ridge"}])
     compute_target: ComputeTargetSettings = Field(description="Compute.", examples=[{"training": {}}])

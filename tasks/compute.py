@@ -35,7 +35,7 @@ def ensure_training_compute(target: WorkspaceTarget, settings: ComputeTargetSett
     """
     wanted = settings.training.amlcompute
     name = _named(wanted.name, "compute_target.training.amlcompute.name")
-    cluster = _existing(target, name, "AmlCompute")
+    cluster = find_compute(target, name, "AmlCompute")
     if cluster is None:
         _create(target, name, _aml_compute_configuration(wanted), minutes)
         return ReadyCompute(name=name, kind="AmlCompute", created=True, changes=())
@@ -52,14 +52,11 @@ def ensure_inference_cluster(
     """
     stage = "aks_test" if purpose == "DEV_TEST" else "aks_prod"
     name = _named(settings.name, f"compute_target.deployment.{stage}.name")
-    cluster = _existing(target, name, "AKS")
+    cluster = find_compute(target, name, "AKS")
     if cluster is None:
         _create(target, name, _aks_configuration(settings, purpose), minutes)
-    elif _purpose(cluster) != purpose:
-        raise ComputeError(
-            f"The AKS cluster '{name}' has purpose {_purpose(cluster)}, the settings want {purpose}.",
-            f"Choose another name in compute_target.deployment.{stage}, or detach the cluster from the workspace.",
-        )
+    else:
+        check_purpose(cluster, purpose)
     return ReadyCompute(name=name, kind="AKS", created=cluster is None, changes=(), cluster_purpose=purpose)
 
 
@@ -69,7 +66,12 @@ def _named(name: str | None, option: str) -> str:
     return name
 
 
-def _existing(target: WorkspaceTarget, name: str, kind: Literal["AmlCompute", "AKS"]) -> Any:
+def find_compute(target: WorkspaceTarget, name: str, kind: Literal["AmlCompute", "AKS"]) -> Any:
+    """The compute target of that name; None when there is none.
+
+    Raises:
+        ComputeError: it is of another kind, or was not made well.
+    """
     from azureml.core.compute import ComputeTarget
     from azureml.exceptions import ComputeTargetException
 
@@ -115,7 +117,12 @@ def _wait(cluster: AmlCompute | AksCompute, minutes: float) -> None:
     within(minutes, f"provisioning of compute target '{cluster.name}'", lambda: cluster.wait_for_completion())
 
 
-def _scale(cluster: AmlCompute, wanted: AmlComputeSettings, minutes: float) -> tuple[str, ...]:
+def limits_to_change(cluster: AmlCompute, wanted: AmlComputeSettings) -> dict[str, tuple[int, int]]:
+    """The limits of a cluster that differ from the settings, each as it is and as it is wanted.
+
+    Raises:
+        ComputeError: the size or the priority differs, which Azure cannot change.
+    """
     fixed = {"vm_size": wanted.vm_size, "vm_priority": wanted.vm_priority}
     for option, value in fixed.items():
         found = getattr(cluster, option)
@@ -132,7 +139,11 @@ def _scale(cluster: AmlCompute, wanted: AmlComputeSettings, minutes: float) -> t
         "max_nodes": (scale.maximum_node_count, wanted.max_nodes),
         "idle_seconds_before_scaledown": (scale.idle_seconds_before_scaledown, wanted.idle_seconds_before_scaledown),
     }
-    differing = {name: (old, new) for name, (old, new) in limits.items() if new is not None and old != new}
+    return {name: (old, new) for name, (old, new) in limits.items() if new is not None and old != new}
+
+
+def _scale(cluster: AmlCompute, wanted: AmlComputeSettings, minutes: float) -> tuple[str, ...]:
+    differing = limits_to_change(cluster, wanted)
     if differing:
         report("scaling")
         with explained(ComputeError, f"scale compute target '{cluster.name}'", "Check the limits and the quota."):
@@ -181,11 +192,22 @@ def _aks_configuration(wanted: AksTestSettings | AksProdSettings, purpose: Purpo
     )
 
 
-def _purpose(cluster: AksCompute) -> str:
+def check_purpose(cluster: AksCompute, wanted: Purpose) -> None:
+    """See that an AKS cluster is one for ``wanted``.
+
+    Raises:
+        ComputeError: it has another purpose, which Azure cannot change.
+    """
     from azureml.core.compute import AksCompute
 
     names = {value: name for name, value in vars(AksCompute.ClusterPurpose).items() if name.isupper()}
-    return str(names.get(cluster.cluster_purpose, cluster.cluster_purpose))
+    found = names.get(cluster.cluster_purpose, cluster.cluster_purpose)
+    if found != wanted:
+        stage = "aks_test" if wanted == "DEV_TEST" else "aks_prod"
+        raise ComputeError(
+            f"The AKS cluster '{cluster.name}' has purpose {found}, the settings want {wanted}.",
+            f"Choose another name in compute_target.deployment.{stage}, or detach the cluster from the workspace.",
+        )
 
 
 def _secret(value: Any) -> str | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Stage = Literal["dev", "test", "prod"]
 
+_PURPOSES: dict[Stage, Literal["DEV_TEST", "FAST_PROD"] | None] = {"dev": None, "test": "DEV_TEST", "prod": "FAST_PROD"}
 _LOG_LINES = 30
 
 # Options of a service by the names that the SDK's deploy_configuration has for them.
@@ -103,7 +104,7 @@ def deploy(
             service.update(models=versions, inference_config=inference, **_aks_values(deployment, stage, resources))
     wait_until_healthy(service, minutes)
     report(service.state)
-    return endpoint(service, stage, cluster)
+    return endpoint(service, stage)
 
 
 def _model(workspace: Workspace, model: RegisteredModel | ModelVersion) -> Model:
@@ -225,13 +226,25 @@ def _log_tail(service: Webservice) -> str | None:
     return "\n".join(text.splitlines()[-_LOG_LINES:]) or None
 
 
-def endpoint(service: Webservice, stage: Stage, cluster: ReadyCompute | None) -> Endpoint:
+def find_endpoint(target: WorkspaceTarget, deployment: DeploymentSettings, stage: Stage) -> Endpoint | None:
+    """The service of a stage as it is now; None when there is none.
+
+    Raises:
+        DeploymentError: Azure does not say.
+    """
+    name = service_name(deployment, stage)
+    with explained(DeploymentError, f"ask for service '{name}'", "Look at it in the Azure ML studio."):
+        service = find_service(open_workspace(target), name)
+    return None if service is None else endpoint(service, stage)
+
+
+def endpoint(service: Webservice, stage: Stage) -> Endpoint:
     """A service as a value."""
     return Endpoint(
         stage=stage,
         service=service.name,
-        compute_type="ACI" if cluster is None else "AKS",
-        cluster_purpose=None if cluster is None else cluster.cluster_purpose,
+        compute_type="ACI" if stage == "dev" else "AKS",
+        cluster_purpose=_PURPOSES[stage],
         state=service.state,
         scoring_uri=service.scoring_uri,
         swagger_uri=service.swagger_uri,

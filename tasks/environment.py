@@ -42,6 +42,15 @@ def register_training_environment(target: WorkspaceTarget, experiment: Experimen
     Raises:
         EnvironmentBuildError: a file of packages is not there or does not parse, or Azure refuses the environment.
     """
+    return _register(target, training_environment(experiment))
+
+
+def training_environment(experiment: ExperimentSettings) -> Environment:
+    """The environment in which the training script runs, as the settings want it; not registered yet.
+
+    Raises:
+        EnvironmentBuildError: a file of packages is not there or does not parse.
+    """
     from azureml.core import Environment
     from azureml.core.conda_dependencies import CondaDependencies
 
@@ -63,7 +72,7 @@ def register_training_environment(target: WorkspaceTarget, experiment: Experimen
     environment.python.conda_dependencies = dependencies
     environment.python.user_managed_dependencies = experiment.user_managed
     _container(environment, experiment.docker.custom_image, experiment.docker.custom_image_registry_details)
-    return _register(target, environment)
+    return environment
 
 
 def register_scoring_environment(target: WorkspaceTarget, image: ImageSettings) -> RegisteredEnvironment:
@@ -72,6 +81,11 @@ def register_scoring_environment(target: WorkspaceTarget, image: ImageSettings) 
     Raises:
         EnvironmentBuildError: Azure refuses the environment.
     """
+    return _register(target, scoring_environment(image))
+
+
+def scoring_environment(image: ImageSettings) -> Environment:
+    """The environment in which the scoring script runs, as the settings want it; not registered yet."""
     from azureml.core import Environment
 
     environment = Environment(image.name)
@@ -80,7 +94,7 @@ def register_scoring_environment(target: WorkspaceTarget, image: ImageSettings) 
     packages = with_one_of(given.pip_packages, _SERVER_PACKAGES, f"azureml-defaults{pin}")
     environment.python.conda_dependencies = _conda_dependencies(given.conda_packages, packages, given.python_version)
     _container(environment, image.docker.custom_image, image.docker.custom_image_registry_details)
-    return _register(target, environment)
+    return environment
 
 
 def with_one_of(packages: Sequence[str], names: Sequence[str], otherwise: str) -> list[str]:
@@ -152,6 +166,31 @@ def _register(target: WorkspaceTarget, environment: Environment) -> RegisteredEn
     ):
         registered = environment.register(open_workspace(target))
     return RegisteredEnvironment(name=registered.name, version=str(registered.version))
+
+
+def pip_packages(environment: Environment) -> tuple[str, ...]:
+    """Its requirements for pip, and options such as ``--extra-index-url``."""
+    return tuple(environment.python.conda_dependencies.pip_packages)
+
+
+def latest_if_same(target: WorkspaceTarget, environment: Environment) -> RegisteredEnvironment | None:
+    """The latest version that is registered under the name of ``environment``, when it says the same."""
+    from azureml.core import Environment as Environments
+
+    with explained(EnvironmentBuildError, f"ask for environment '{environment.name}'", "Look at it in the studio."):
+        registered = Environments.list(open_workspace(target)).get(environment.name)
+    if registered is None or _content(registered) != _content(environment):
+        return None
+    return RegisteredEnvironment(name=registered.name, version=str(registered.version))
+
+
+def _content(environment: Environment) -> tuple[object, ...]:
+    """What the settings say of an environment; Azure fills in the rest."""
+    import yaml
+
+    python, docker = environment.python, environment.docker
+    packages = yaml.safe_load(python.conda_dependencies.serialize_to_string())
+    return packages, python.user_managed_dependencies, docker.base_image
 
 
 register_training_environment_task = azure_operation("training environment")(register_training_environment)

@@ -38,8 +38,13 @@ def retry_when_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> b
     return isinstance(error, BaseException) and is_transient(error)
 
 
-LASTING = "lasting"
-"""The tag of tasks that may take minutes or hours."""
+def is_lasting(operation: Task[..., Any]) -> bool:
+    """Whether an operation may take minutes or hours: it then has a deadline of its own, and no common limit.
+
+    Not told by a tag: for tags Prefect asks the server for a concurrency slot before each task, which takes two
+    seconds when the connection was idle for five.
+    """
+    return operation.timeout_seconds is None
 
 
 def azure_operation(name: str, *, lasting: bool = False) -> Callable[[Callable[P, R]], Task[P, R]]:
@@ -56,7 +61,6 @@ def azure_operation(name: str, *, lasting: bool = False) -> Callable[[Callable[P
         return task(
             name=name,
             task_run_name=name,
-            tags={LASTING} if lasting else None,
             cache_policy=NO_CACHE,
             persist_result=False,
             timeout_seconds=None if lasting else _TIMEOUT_SECONDS,

@@ -6,34 +6,49 @@ Azure: https://learn.microsoft.com/azure/machine-learning/concept-model-manageme
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from settings.deployment import DeploymentSettings
 from settings.workspace import WorkspaceTarget
 from tasks.errors import RegistrationError
+from tasks.evaluation import PRODUCTION, STAGE_TAG
 from tasks.operation import azure_operation, explained
 from tasks.progress import report
-from tasks.values import Comparison, ModelVersion, RegisteredEnvironment, RegisteredModel, Scoring
+from tasks.values import Comparison, Lineage, ModelVersion, RegisteredEnvironment, RegisteredModel, Scoring
 from tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from azureml.core import Model
+    from azureml.core import Model, Run
 
-STAGE_TAG = "stage"
 SCORING_FOLDER = "scoring"
 """Where a run keeps the scoring script that its model was released with."""
 
+MODEL_CARD_FOLDER = "model_card"
+"""Where a run keeps the card of its model."""
+
 _ENTRY_SCRIPT = "scoring_entry_script"
 _ENVIRONMENT = "scoring_environment"
+_LONGEST = 1000  # characters of a property's value
 
 
 def register_model(
-    target: WorkspaceTarget, deployment: DeploymentSettings, comparison: Comparison, scoring: Scoring
+    target: WorkspaceTarget,
+    deployment: DeploymentSettings,
+    comparison: Comparison,
+    scoring: Scoring,
+    lineage: Lineage,
+    card: Mapping[str, bytes],
 ) -> RegisteredModel:
     """Register the candidate's model, once per run: a version that the run has made already is found again.
 
-    The scoring script is kept with the run, so that the version can be served again later as it is served today.
+    The scoring script is kept with the run, so that the version can be served again later as it is served today. So is
+    the model card, to which the version's property ``model_card`` leads.
+
+    Args:
+        card: its files by name, the first of which is the card itself.
 
     Raises:
         RegistrationError: the run has no such file, or Azure refuses the model.
@@ -57,11 +72,16 @@ def register_model(
                 "deployment.model.path.",
             )
         run.upload_folder(SCORING_FOLDER, scoring.source_directory)
+        _upload(run, MODEL_CARD_FOLDER, card)
         model = run.register_model(
             settings.name,
             model_path=settings.path,
-            tags={**settings.tags, STAGE_TAG: "candidate"},
-            properties={**settings.properties, **_lineage(comparison, scoring)},
+            tags={**settings.tags, STAGE_TAG: "candidate", **_searchable(comparison, lineage)},
+            properties={
+                **settings.properties,
+                **_lineage(comparison, scoring, lineage, run),
+                "model_card": f"{MODEL_CARD_FOLDER}/{next(iter(card))}",
+            },
             model_framework=settings.model_framework,
             model_framework_version=settings.model_framework_version,
             description=settings.description,
@@ -70,11 +90,41 @@ def register_model(
     return _value(model)
 
 
-def _lineage(comparison: Comparison, scoring: Scoring) -> dict[str, str]:
-    production = comparison.production
+def _upload(run: Run, folder: str, files: Mapping[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in files.items():
+            Path(directory, name).write_bytes(content)
+        run.upload_folder(folder, directory)
+
+
+def _searchable(comparison: Comparison, lineage: Lineage) -> dict[str, str]:
+    """What models are looked for by: ``Model.list(workspace, tags=[["data_fingerprint", ...]])``."""
+    tags = {"run_id": comparison.candidate.run_id, "started_by": lineage.started_by}
+    if lineage.data_fingerprint is not None:
+        tags["data_fingerprint"] = lineage.data_fingerprint
+    return tags
+
+
+def _lineage(comparison: Comparison, scoring: Scoring, lineage: Lineage, run: Run) -> dict[str, str]:
+    candidate, production = comparison.candidate, comparison.production
+    # The SDK notes the commit of the training code when it submits a run from a Git repository.
+    noted = {"commit": "azureml.git.commit", "commit_dirty": "azureml.git.dirty"}
+    known = {
+        **{name: run.properties.get(key) for name, key in noted.items()},
+        "training_packages": run.tags.get("packages"),
+        "data_source": lineage.data_source,
+        "data_fingerprint": lineage.data_fingerprint,
+        "test_data_fingerprint": comparison.test_data_fingerprint,
+    }
     return {
-        **{f"metric_{name}": repr(value) for name, value in comparison.candidate.metrics.items()},
+        **{f"metric_{name}": repr(value) for name, value in candidate.metrics.items()},
+        **{name: value for name, value in known.items() if value is not None},
         "compared_with": f"{production.name}:{production.version}" if production else "none",
+        "comparison": "; ".join(comparison.reasons)[:_LONGEST],
+        "training_environment": f"{candidate.environment_name}:{candidate.environment_version}",
+        "settings_sha256": lineage.settings_sha256,
+        "started_by": lineage.started_by,
+        "flow_run_id": lineage.flow_run_id,
         _ENTRY_SCRIPT: scoring.entry_script,
         _ENVIRONMENT: f"{scoring.environment.name}:{scoring.environment.version}",
     }
@@ -120,7 +170,7 @@ def mark_released(target: WorkspaceTarget, released: RegisteredModel, former: Mo
 
     workspace = open_workspace(target)
     with explained(RegistrationError, f"tag model {released.model_id}", "Set the tag `stage` by hand in the studio."):
-        Model(workspace, id=released.model_id).add_tags({STAGE_TAG: "production"})
+        Model(workspace, id=released.model_id).add_tags({STAGE_TAG: PRODUCTION})
         if former is not None and former.version != released.version:
             Model(workspace, former.name, version=former.version).add_tags({STAGE_TAG: "archived"})
 

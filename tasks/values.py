@@ -11,9 +11,18 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-Outcome = Literal["Promoted", "NotPromoted", "Compared", "RolledBack", "Failed"]
+Outcome = Literal["Promoted", "NotPromoted", "Compared", "DataRejected", "NotApproved", "RolledBack", "Failed"]
 Hyperparameter = str | int | float | bool
-Verdict = Literal["better", "equal", "worse", "first"]
+Verdict = Literal[
+    "better",
+    "not significant",
+    "too little",
+    "equal",
+    "tolerated",
+    "worse",
+    "misses threshold",
+    "first",
+]
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -32,6 +41,44 @@ class ReadyWorkspace(Value):
     name: str
     cloud: str
     created: bool = Field(description="whether this run has made it")
+
+
+class DataFailure(Value):
+    """A rule that the data breaks: where, how often, and the first rows, counted from 1 below the line of names."""
+
+    check: str = Field(description="kind of rule, e.g. range")
+    column: str | None = Field(description="None for a rule about whole rows")
+    rule: str = Field(description="what must hold, e.g. at least 0")
+    seen: str = Field(description="what was seen instead, as a summary and never as rows of the data")
+    count: int = Field(description="values or rows that break the rule")
+    rows: tuple[int, ...] = ()
+
+
+class ColumnDrift(Value):
+    """How far a column is from the reference; ``ks`` is None unless the column is numeric in both."""
+
+    column: str
+    psi: float = Field(description="population stability index")
+    ks: float | None = Field(description="Kolmogorov-Smirnov statistic, 0 to 1")
+    drifted: bool
+
+
+class DataReport(Value):
+    """What the data gate saw: the data, its fingerprint, and every rule that it breaks."""
+
+    source: str
+    rows: int
+    columns: int
+    fingerprint: str = Field(description="SHA-256 of the content, in order of rows and columns")
+    failures: tuple[DataFailure, ...] = ()
+    reference: str | None = None
+    drift: tuple[ColumnDrift, ...] = ()
+    max_psi: float | None = None
+    max_ks: float | None = None
+
+    @property
+    def accepted(self) -> bool:
+        return not self.failures
 
 
 class ReadyCompute(Value):
@@ -67,6 +114,14 @@ class ModelVersion(Value):
     run_id: str
     experiment: str
     metrics: dict[str, float]
+
+
+class Production(Value):
+    """What production serves; ``served`` is whether there is a service, or only a tag that says so."""
+
+    model: ModelVersion | None
+    served: bool
+    notes: tuple[str, ...] = ()
 
 
 class TrainedRun(Value):
@@ -109,14 +164,35 @@ class Tuning(Value):
         return next(trial for trial in self.trials if trial.number == self.best)
 
 
+class Interval(Value):
+    """A confidence interval of a metric's improvement over production, in the metric's unit; above 0 is better."""
+
+    low: float
+    high: float
+    confidence: float
+
+
 class MetricComparison(Value):
-    """One listed metric of the candidate beside production's; ``first`` when production serves no model yet."""
+    """One metric of the candidate beside production's; ``first`` when production serves no model yet."""
 
     name: str
     larger_is_better: bool
     candidate: float
     production: float | None
     verdict: Verdict
+    blocks: bool = Field(default=False, description="whether this row alone keeps the candidate from production")
+    slice_of: str | None = Field(default=None, description="the metric that this is one group of the test data of")
+    improvement: float | None = Field(default=None, description="over production; negative for a loss")
+    interval: Interval | None = None
+
+
+class PredictionBin(Value):
+    """Rows of the test data with neighbouring targets: their mean target and mean predictions."""
+
+    rows: int
+    target: float
+    candidate: float
+    production: float | None
 
 
 class Comparison(Value):
@@ -127,6 +203,22 @@ class Comparison(Value):
     candidate: TrainedRun
     table: tuple[MetricComparison, ...]
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = Field(default=(), description="what else must be known about this comparison")
+    scored_again: bool = Field(
+        default=False, description="whether production was scored on the candidate's test data, which it had not seen"
+    )
+    test_data_fingerprint: str | None = None
+    prediction_bins: tuple[PredictionBin, ...] = Field(default=(), description="for numeric targets, by target")
+
+
+class Lineage(Value):
+    """Where a model comes from, as far as its run does not say so itself."""
+
+    started_by: str
+    flow_run_id: str
+    settings_sha256: str = Field(description="of the settings as they were in force, without secrets")
+    data_source: str | None = None
+    data_fingerprint: str | None = None
 
 
 class RegisteredModel(Value):
@@ -228,6 +320,10 @@ class ReportedComparison(Value):
     candidate: TrainedRun
     table: tuple[MetricComparison, ...]
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    scored_again: bool = False
+    test_data_fingerprint: str | None = None
+    prediction_bins: tuple[PredictionBin, ...] = ()
 
     @classmethod
     def of(cls, comparison: Comparison) -> ReportedComparison:
@@ -273,6 +369,7 @@ class RunReport(Value):
     settings: str = Field(description="path of the settings file")
     workspace: ReportedWorkspace
     tuning: Tuning | None = None
+    data: DataReport | None = None
     run: ReportedRun | None = None
     comparison: ReportedComparison | None = None
     model: ReportedModel | None = None
@@ -284,3 +381,21 @@ class RunReport(Value):
     prefect_url: str | None = Field(default=None, description="the flow run in Prefect's UI")
     production_url: str | None = Field(default=None, description="scoring address of production after this run")
     curl: str | None = Field(default=None, description="a shell command that scores the sample; reads the key itself")
+
+
+class Check(Value):
+    """One thing that a run on Azure needs: whether it is there, what was found, and what to do when it is missing."""
+
+    name: str
+    result: Literal["passed", "missing", "unknown"]
+    detail: str
+    next_step: str | None = None
+
+
+class PlannedStep(Value):
+    """What a step of the flow would do if it ran now, and what that would use of what costs money."""
+
+    step: str
+    action: Literal["keep", "create", "change", "delete", "run", "fail"]
+    detail: str
+    cost: str | None = None

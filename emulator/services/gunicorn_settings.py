@@ -3,8 +3,9 @@
 A file and not flags: gunicorn ignores settings here that its version does not know, and stops at such flags.
 """
 
-workers = 1  # a replica is one process, as an Azure ML container is by default
-threads = 4
+import os
+
+workers = int(os.environ.get("WORKER_COUNT", "1"))  # as in an Azure ML container
 keepalive = 30  # seconds; longer than the router keeps idle connections, so that it never writes to a closed one
 timeout = 300  # seconds until a worker that is still importing is given up, as azmlinfsrv has it
 graceful_timeout = 5

@@ -1,0 +1,193 @@
+"""What a run would create, change and use if it started now. Everything is read, and nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from settings.workspace import WorkspaceTarget
+from tasks.compute import check_purpose, find_compute, limits_to_change
+from tasks.deployment import Stage, service_name
+from tasks.environment import latest_if_same, scoring_environment, training_environment
+from tasks.errors import MlopsError, WorkspaceError, http_status
+from tasks.evaluation import find_service, production_model
+from tasks.operation import explained
+from tasks.progress import report
+from tasks.training import arguments
+from tasks.values import PlannedStep
+from tasks.workspace import emulator_answers, open_workspace
+
+if TYPE_CHECKING:
+    from azureml.core import Environment
+
+    from settings import Settings
+    from settings.compute_target import AksProdSettings, AksTestSettings
+    from tasks.compute import Purpose
+
+# (action, detail, cost) of a step; a step that asks Azure may raise MlopsError instead.
+_Found = tuple[str, str, str | None]
+
+_AKS_NODES, _AKS_SIZE = 3, "Standard_D3_v2"  # what Azure ML takes where the settings say nothing
+
+
+def plan(target: WorkspaceTarget, settings: Settings) -> tuple[PlannedStep, ...]:
+    """The steps of the flow in their order. One that could not be carried out says why, as action ``fail``.
+
+    Raises:
+        ConnectionToAzureError: no login, or no connection.
+    """
+    there = workspace_is_there(target)
+    deployment = settings.deployment
+    clusters = settings.compute_target.deployment
+
+    steps: Iterable[tuple[str, Callable[[], _Found]]] = (
+        ("workspace", lambda: _workspace(target, there, settings.workspace.create_if_missing)),
+        ("training compute", lambda: _training_compute(target, settings, there)),
+        ("training environment", lambda: _environment(target, training_environment(settings.experiment), there)),
+        ("scoring environment", lambda: _environment(target, scoring_environment(deployment.image), there)),
+        ("training", lambda: _training(settings)),
+        ("evaluation", lambda: _evaluation(target, settings, there)),
+        ("test cluster", lambda: _cluster(target, clusters.aks_test, "DEV_TEST", there)),
+        ("prod cluster", lambda: _cluster(target, clusters.aks_prod, "FAST_PROD", there)),
+        ("registration", lambda: _registration(target, deployment.model.name, there)),
+        ("profile", lambda: _profile(settings)),
+        ("dev", lambda: _trial(target, settings, "dev", there)),
+        ("test", lambda: _trial(target, settings, "test", there)),
+        ("prod", lambda: _release(target, settings, there)),
+    )
+    return tuple(_planned(step, question) for step, question in steps)
+
+
+def _planned(step: str, question: Callable[[], _Found]) -> PlannedStep:
+    report(step)
+    try:
+        action, detail, cost = question()
+    except MlopsError as error:
+        action, detail, cost = "fail", str(error), None
+    return PlannedStep.model_validate({"step": step, "action": action, "detail": detail, "cost": cost})
+
+
+def workspace_is_there(target: WorkspaceTarget) -> bool:
+    """Whether there is such a workspace. An emulator that does not run is not started to find out.
+
+    Raises:
+        ConnectionToAzureError, WorkspaceError: it cannot be asked.
+    """
+    if target.cloud == "emulator" and not emulator_answers():
+        return False
+    try:
+        open_workspace(target)
+    except WorkspaceError as error:
+        if http_status(error) == 404:
+            return False
+        raise
+    return True
+
+
+def _nodes(count: int, size: str) -> str:
+    return f"{count} {'node' if count == 1 else 'nodes'} of {size}"
+
+
+def _workspace(target: WorkspaceTarget, there: bool, create_if_missing: bool) -> _Found:
+    if there:
+        return "keep", f"{target.name} ({target.cloud})", None
+    if not create_if_missing:
+        raise WorkspaceError(
+            f"There is no workspace '{target.name}'.", "Set workspace.create_if_missing, or correct the name."
+        )
+    if target.cloud == "emulator":
+        stopped = "" if emulator_answers() else ", which does not run: what it keeps is not looked at"
+        return "create", f"{target.name} (emulator{stopped})", None
+    extra = "with its storage account, key vault, Application Insights and, later, container registry"
+    return "create", f"{target.name} in {target.location}, {extra}", "what these four store"
+
+
+def _training_compute(target: WorkspaceTarget, settings: Settings, there: bool) -> _Found:
+    wanted = settings.compute_target.training.amlcompute
+    least = f"{_nodes(wanted.min_nodes, wanted.vm_size)} as long as it is there" if wanted.min_nodes else None
+    cluster = find_compute(target, wanted.name, "AmlCompute") if there else None
+    if cluster is None:
+        return "create", f"{wanted.name}: {wanted.min_nodes} to {_nodes(wanted.max_nodes, wanted.vm_size)}", least
+    changes = [f"{name} from {old} to {new}" for name, (old, new) in limits_to_change(cluster, wanted).items()]
+    return ("change", f"{wanted.name}: {', '.join(changes)}", least) if changes else ("keep", wanted.name, least)
+
+
+def _environment(target: WorkspaceTarget, environment: Environment, there: bool) -> _Found:
+    found = latest_if_same(target, environment) if there else None
+    if found is not None:
+        return "keep", f"{found.name} version {found.version}", None
+    return "create", f"{environment.name}, unless an earlier version has the same content", "the build of its image"
+
+
+def _training(settings: Settings) -> _Found:
+    experiment, wanted = settings.experiment, settings.compute_target.training.amlcompute
+    line = " ".join(str(word) for word in (experiment.entry_script, *arguments(experiment)))
+    cost = f"{_nodes(1, wanted.vm_size)} for up to {settings.waiting.training_minutes:g} minutes"
+    return "run", f"{line} on {wanted.name}", cost
+
+
+def _evaluation(target: WorkspaceTarget, settings: Settings, there: bool) -> _Found:
+    listed = settings.deployment.model.evaluation_parameters
+    metrics = ", ".join([*listed.larger_is_better, *listed.smaller_is_better]) or "no metric"
+    production = production_model(target, settings.deployment) if there else None
+    if production is None:
+        return "run", f"compare {metrics}: production serves no model, so the first one is promoted", None
+    return (
+        "run",
+        f"compare {metrics} with {production.name} version {production.version} in production",
+        None,
+    )
+
+
+def _cluster(
+    target: WorkspaceTarget, wanted: AksTestSettings | AksProdSettings, purpose: Purpose, there: bool
+) -> _Found:
+    nodes = _nodes(wanted.agent_count or _AKS_NODES, wanted.vm_size or _AKS_SIZE)
+    cluster = find_compute(target, wanted.name, "AKS") if there else None
+    if cluster is None:
+        return "create", f"{wanted.name}: AKS {purpose}, {nodes}", f"{nodes} until it is deleted"
+    check_purpose(cluster, purpose)
+    return "keep", f"{wanted.name}: AKS {purpose}", f"{nodes} until it is deleted"
+
+
+def _registration(target: WorkspaceTarget, name: str, there: bool) -> _Found:
+    newest = 0
+    if there:
+        from azureml.core import Model
+
+        with explained(MlopsError, f"list the versions of model '{name}'", "Look at them in the Azure ML studio."):
+            newest = max((model.version for model in Model.list(open_workspace(target), name=name)), default=0)
+    return "create", f"{name} version {newest + 1}", None
+
+
+def _profile(settings: Settings) -> _Found:
+    return (
+        "run",
+        "the model under the sample request",
+        f"1 replica for up to {settings.waiting.profile_minutes:g} minutes",
+    )
+
+
+def _service(target: WorkspaceTarget, name: str, there: bool) -> Any:
+    with explained(MlopsError, f"ask for service '{name}'", "Look at it in the Azure ML studio."):
+        return find_service(open_workspace(target), name) if there else None
+
+
+def _trial(target: WorkspaceTarget, settings: Settings, stage: Stage, there: bool) -> _Found:
+    name = service_name(settings.deployment, stage)
+    kind = "a container instance" if stage == "dev" else "replicas on the test cluster"
+    left = _service(target, name, there)
+    first = "what an earlier run left is deleted; " if left is not None else ""
+    cost = f"{kind} for up to {settings.waiting.service_minutes:g} minutes, and its tests"
+    return "create", f"{first}service {name}, tested and then deleted", cost
+
+
+def _release(target: WorkspaceTarget, settings: Settings, there: bool) -> _Found:
+    name = service_name(settings.deployment, "prod")
+    service = _service(target, name, there)
+    replicas = "replicas on the prod cluster, which costs the same with and without"
+    if service is None:
+        return "create", f"service {name}, and tests it", replicas
+    if service.state == "Failed":
+        return "create", f"service {name} anew: the one that is there has failed; and tests it", replicas
+    return "change", f"service {name} in place, tests it, and brings the former model back if it fails", replicas
