@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flows.markdown import inline, section, table
-from tasks.gate.rules import between, tell_apart
+from tasks.gate.rules import tell_apart
 from tasks.values import DataFailure, DataReport, ReportedComparison
 
 _FINGERPRINT_CHARACTERS = 12
@@ -65,9 +65,12 @@ def comparison_lines(comparison: ReportedComparison) -> Iterator[str]:
         direction = "larger" if row.larger_is_better else "smaller"
         verdict = f"{row.verdict}, which blocks" if row.blocks else row.verdict
         improvement = "" if row.improvement is None else f"{row.improvement:.4g}"
-        interval = between(row.interval) if row.interval else ""
-        rows.append((row.name, direction, candidate, production, improvement, interval, verdict))
+        if row.interval is not None:
+            improvement += f" ({row.interval.low:.4g} to {row.interval.high:.4g})"
+        rows.append((row.name, direction, candidate, production, improvement, verdict))
     if rows:
-        header = ("metric", "better is", "candidate", "production", "improvement", "which lies", "candidate is")
+        confidence = next((row.interval.confidence for row in comparison.table if row.interval), None)
+        improvement = "improvement" if confidence is None else f"improvement ({confidence:.0%} interval)"
+        header = ("metric", "better is", "candidate", "production", improvement, "candidate is")
         lines += ["", *table(header, rows)]
     yield from section("Why", lines)

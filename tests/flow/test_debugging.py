@@ -113,7 +113,8 @@ def test_a_step_that_does_not_exist_is_answered_with_the_nearest_and_with_all(ch
     taken = checkout.command("flows.main", "--only", "trainin")
 
     assert taken.returncode == 1
-    assert "There is no step 'trainin'. Did you mean 'training'? The steps are: workspace, training" in taken.stdout
+    assert "There is no step 'trainin'. Did you mean 'training'?" in taken.stdout
+    assert "The steps are: workspace, data, training" in taken.stdout
 
 
 def test_a_breakpoint_in_the_training_script_is_stopped_at(checkout: Checkout) -> None:
