@@ -38,7 +38,13 @@ def _parser() -> argparse.ArgumentParser:
         help="one setting, as dotted.key=value; may be given several times",
     )
     parser.add_argument(
-        "--stop-before", choices=("registration",), help="compare only, and end as Compared when the model is better"
+        "--fresh", action="store_true", help="train and profile anew, even where the same was done before"
+    )
+    parser.add_argument(
+        "--stop-before",
+        choices=("nothing", "registration"),
+        default="nothing",
+        help="registration: compare only, and end as Compared when the model is better",
     )
     parser.add_argument("--verbose", action="store_true", help="show all that Prefect and the SDK say, too")
     parser.add_argument(
@@ -119,6 +125,7 @@ def _run(options: argparse.Namespace) -> bool:
     run_options = RunOptions(
         settings_file=options.settings,
         overrides=tuple(options.overrides),
+        fresh=options.fresh,
         stop_before=options.stop_before,
         verbose=options.verbose,
         debug=options.debug,

@@ -65,12 +65,11 @@ def comparison_lines(comparison: ReportedComparison) -> Iterator[str]:
         direction = "larger" if row.larger_is_better else "smaller"
         verdict = f"{row.verdict}, which blocks" if row.blocks else row.verdict
         improvement = "" if row.improvement is None else f"{row.improvement:.4g}"
-        if row.interval is not None:
-            improvement += f" ({row.interval.low:.4g} to {row.interval.high:.4g})"
-        rows.append((row.name, direction, candidate, production, improvement, verdict))
+        interval = f"{row.interval.low:.4g} to {row.interval.high:.4g}" if row.interval else ""
+        rows.append((row.name, direction, candidate, production, improvement, interval, verdict))
     if rows:
-        confidence = next((row.interval.confidence for row in comparison.table if row.interval), None)
-        improvement = "improvement" if confidence is None else f"improvement ({confidence:.0%} interval)"
-        header = ("metric", "better is", "candidate", "production", improvement, "candidate is")
+        header = ("metric", "better is", "candidate", "production", "improvement", "interval", "candidate is")
         lines += ["", *table(header, rows)]
+    for confidence in sorted({row.interval.confidence for row in comparison.table if row.interval}):
+        lines += ["", f"Intervals are those of the improvement, by a paired bootstrap with {confidence:g} confidence."]
     yield from section("Why", lines)

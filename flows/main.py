@@ -39,7 +39,7 @@ from tasks.profiling import profile_model_task
 from tasks.registration import register_model_task
 from tasks.training import submit_training_task, wait_for_training_task
 from tasks.tuning import best_run_task, submit_tuning_task, wait_for_tuning_task
-from tasks.values import Comparison, ReadyCompute, RegisteredEnvironment, Scoring, TrainedRun
+from tasks.values import Comparison, ReadyCompute, RegisteredEnvironment, Scoring, SubmittedRun, TrainedRun
 from tasks.workspace import ensure_workspace_task
 
 DEFAULT_OPTIONS = RunOptions()
@@ -57,7 +57,7 @@ def train_and_promote(options: RunOptions = DEFAULT_OPTIONS) -> State[dict[str, 
         MlopsError: a step failed; production serves what it served before.
         SettingsError: the settings are wrong; nothing was created.
     """
-    with Road(options, flow_run.ui_url) as road:
+    with Road(options, str(flow_run.id), flow_run.ui_url) as road:
         if not data_is_accepted(road):
             road.outcome = "DataRejected"
         else:
@@ -110,25 +110,28 @@ def train(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment)
     """Train once, with the parameters of the settings."""
     settings, target, steps = road.settings, road.target, road.steps
     experiment, model_path = settings.experiment, settings.deployment.model.path
-    own_id = f"{experiment.name}_{flow_run.id}"
-    run_id = steps.run(
-        "submit training", submit_training_task, target, experiment, model_path, compute, environment, own_id
+    run = steps.run(
+        "submit training", submit_training_task, target, experiment, model_path, compute, environment, road.origin
     )
-    minutes = settings.waiting.training_minutes
-    return steps.run("training", wait_for_training_task, target, experiment, compute, environment, run_id, minutes)
+    name, minutes = cached("training", run), settings.waiting.training_minutes
+    return steps.run(name, wait_for_training_task, target, experiment, compute, environment, run.run_id, minutes)
 
 
 def tune(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment) -> TrainedRun:
     """Train with many hyperparameters; the best child is the candidate."""
     settings, target, steps = road.settings, road.target, road.steps
     experiment, model_path = settings.experiment, settings.deployment.model.path
-    own_id = f"{experiment.name}_{flow_run.id}"
-    run_id = steps.run(
-        "submit tuning", submit_tuning_task, target, experiment, model_path, compute, environment, own_id
+    run = steps.run(
+        "submit tuning", submit_tuning_task, target, experiment, model_path, compute, environment, road.origin
     )
-    minutes = settings.waiting.training_minutes
-    road.tuning = steps.run("tuning", wait_for_tuning_task, target, experiment, run_id, minutes)
+    name, minutes = cached("tuning", run), settings.waiting.training_minutes
+    road.tuning = steps.run(name, wait_for_tuning_task, target, experiment, run.run_id, minutes)
     return steps.run("best run", best_run_task, target, experiment, compute, environment, road.tuning)
+
+
+def cached(step: str, run: SubmittedRun) -> str:
+    """The step's name, which says when there is nothing to wait for."""
+    return f"{step} (cached)" if run.found == "completed" else step
 
 
 def climb(road: Road, comparison: Comparison, scoring: Scoring) -> None:

@@ -38,6 +38,7 @@ from tasks.tuning import best_run, submit_tuning, wait_for_tuning
 from tasks.values import (
     Comparison,
     DataReport,
+    Origin,
     ReadyCompute,
     RegisteredModel,
     Resources,
@@ -46,6 +47,11 @@ from tasks.values import (
     TrainedRun,
 )
 from tasks.workspace import ensure_workspace
+
+
+def _anew() -> Origin:
+    """A step alone is taken to see it at work: a run that was done before would show nothing."""
+    return Origin(flow_run_id=f"only-{uuid.uuid4()}", fresh=True)
 
 
 class LastRun:
@@ -132,9 +138,9 @@ class LastRun:
     def _train(self) -> TrainedRun:
         experiment, minutes = self._settings.experiment, self._settings.waiting.training_minutes
         compute, environment = self._training_compute(), register_training_environment(self._target, experiment)
-        model_path, own_id = self._settings.deployment.model.path, f"{experiment.name}_{uuid.uuid4()}"
-        run_id = submit_training(self._target, experiment, model_path, compute, environment, own_id)
-        return wait_for_training(self._target, experiment, compute, environment, run_id, minutes)
+        model_path = self._settings.deployment.model.path
+        run = submit_training(self._target, experiment, model_path, compute, environment, _anew())
+        return wait_for_training(self._target, experiment, compute, environment, run.run_id, minutes)
 
     def _tune(self) -> TrainedRun:
         experiment, minutes = self._settings.experiment, self._settings.waiting.training_minutes
@@ -143,9 +149,9 @@ class LastRun:
                 "The settings do not tune.", "Set experiment.hyperparameter_sampling, or take step 'training'."
             )
         compute, environment = self._training_compute(), register_training_environment(self._target, experiment)
-        model_path, own_id = self._settings.deployment.model.path, f"{experiment.name}_{uuid.uuid4()}"
-        run_id = submit_tuning(self._target, experiment, model_path, compute, environment, own_id)
-        tuning = wait_for_tuning(self._target, experiment, run_id, minutes)
+        model_path = self._settings.deployment.model.path
+        run = submit_tuning(self._target, experiment, model_path, compute, environment, _anew())
+        tuning = wait_for_tuning(self._target, experiment, run.run_id, minutes)
         return best_run(self._target, experiment, compute, environment, tuning)
 
     def _trained(self) -> TrainedRun:

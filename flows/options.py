@@ -35,14 +35,17 @@ class RunOptions(BaseModel):
         description="Settings for this run only, each as dotted.key=value.",
         examples=[["experiment.script_parameters.--alpha=0.2"]],
     )
-    stop_before: Annotated[
-        Literal["registration"] | None, WithJsonSchema({"type": "string", "enum": ["registration"]})
-    ] = Field(
-        None,
+    fresh: bool = Field(
+        False,
+        title="Fresh",
+        description="Train and profile anew, even where the same was done before on the same inputs.",
+        examples=[False],
+    )
+    stop_before: Literal["nothing", "registration"] = Field(
+        "nothing",
         title="Stop before",
-        description="Compare only: end before the model is registered, whatever the comparison says.",
+        description="registration: compare only, and end before the model is registered, whatever the comparison says.",
         examples=["registration"],
-        json_schema_extra=_without_default,
     )
     verbose: bool = Field(False, title="Verbose", description="Show every detail.", examples=[False])
     # Not for the form: a worker has no terminal.

@@ -28,6 +28,7 @@ from tasks.values import (
     DataReport,
     Endpoint,
     ModelProfile,
+    Origin,
     Outcome,
     RegisteredModel,
     ReportedComparison,
@@ -52,13 +53,14 @@ class Road:
     """Collects what a run does, and writes the report when it ends, however it ends.
 
     Args:
-        prefect_url: the flow run in Prefect's UI.
+        flow_run_id: the flow run in Prefect.
+        prefect_url: the same in Prefect's UI.
 
     Raises:
         SettingsError: the settings are wrong.
     """
 
-    def __init__(self, options: RunOptions, prefect_url: str | None) -> None:
+    def __init__(self, options: RunOptions, flow_run_id: str, prefect_url: str | None) -> None:
         self.settings: Settings = load_settings(options.settings_file, options.overrides)
         self.target = resolve_workspace(self.settings.workspace, os.environ)
         self.tuning: Tuning | None = None
@@ -71,6 +73,7 @@ class Road:
         self.outcome: Outcome = "Failed"
         self.report: RunReport | None = None
         self._options = options
+        self._flow_run_id = flow_run_id
         self._prefect_url = prefect_url
         self._stages: list[StageReport] = []
         self._failure: MlopsError | None = None
@@ -103,6 +106,12 @@ class Road:
         self.console.summary(self.report, REPORTS / "latest" / "report.md")
         publish(self.report)
         self._tell()
+
+    @property
+    def origin(self) -> Origin:
+        """For whom this run makes what it makes."""
+        fingerprint = self.data.fingerprint if self.data else None
+        return Origin(flow_run_id=self._flow_run_id, fresh=self._options.fresh, data_fingerprint=fingerprint)
 
     def passed(self, stage: StageReport) -> None:
         """Note a stage that was deployed and tested, well or not."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from settings.experiment import ExperimentSettings
 from settings.workspace import WorkspaceTarget
+from tasks.cache_key import cache_key, content_of, relevant_settings
 from tasks.errors import TrainingError
 from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import report
-from tasks.values import Hyperparameter, ReadyCompute, RegisteredEnvironment, TrainedRun
+from tasks.values import Hyperparameter, Origin, ReadyCompute, RegisteredEnvironment, SubmittedRun, TrainedRun
 from tasks.waiting import poll
 from tasks.workspace import open_workspace
 
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 MODEL_FILE_VARIABLE = "MODEL_FILE"
 """Where the training script learns the path, below its working directory, that the settings want the model at."""
+
+KEY_TAG = "mlops_key"
+"""The tag of a run that holds the key of all that its result depends on."""
+
+FLOW_RUN_TAG = "flow_run_id"
+"""The tag of whatever a flow run has made for itself: what is left of one that was cancelled is found by it."""
 
 FAILED = ("Failed", "Canceled", "NotResponding")
 FINAL = ("Completed", *FAILED)
@@ -37,42 +44,76 @@ def submit_training(
     model_path: str,
     compute: ReadyCompute,
     environment: RegisteredEnvironment,
-    run_id: str,
-) -> str:
-    """Submit the training script, unless the run is there already: a retry then finds it instead of training twice.
+    origin: Origin,
+) -> SubmittedRun:
+    """Submit the training script, unless a run of the same script on the same inputs is there already.
+
+    Such a run has the same id, which is made of all that its result depends on: it is found again by a retry, by a flow
+    that was killed and is started again, and by any later flow.
 
     Args:
         model_path: where the script is to write the model, below its working directory.
-        run_id: chosen by the caller, unique in the experiment; a run of that id that failed is not taken for ours, and
-            the next one is called ``<run_id>_2``.
-
-    Returns:
-        the run's id.
+        origin: of the submission; says, too, whether what others have made may be taken.
 
     Raises:
         TrainingError: the script is not there, or Azure refuses the run.
     """
     check_entry_script(experiment)
     workspace = open_workspace(target)
-    attempt, submitted = attempt_of(workspace, run_id)
-    if submitted:
-        report("found, submitted before")
-        return attempt
+    key = experiment_key("training", target, experiment, model_path, environment, origin)
+    run = attempt_of(workspace, f"{experiment.name}_{key}")
+    if run.found:
+        return run
     from azureml.core import Experiment
 
-    with explained(TrainingError, f"submit training run '{run_id}'", "Check experiment.* in the settings."):
+    with explained(TrainingError, f"submit training run '{run.run_id}'", "Check experiment.* in the settings."):
         configuration = training_configuration(workspace, experiment, model_path, compute, environment)
-        Experiment(workspace, experiment.name).submit(configuration, tags=dict(experiment.run_tags), run_id=attempt)
-    return attempt
+        Experiment(workspace, experiment.name).submit(
+            configuration, tags=run_tags(experiment, key, origin), run_id=run.run_id
+        )
+    return run
 
 
-def attempt_of(workspace: Workspace, run_id: str) -> tuple[str, bool]:
-    """The id of the run that was submitted before and has not failed, or else the next one that is free."""
+def experiment_key(
+    kind: Literal["training", "tuning"],
+    target: WorkspaceTarget,
+    experiment: ExperimentSettings,
+    model_path: str,
+    environment: RegisteredEnvironment,
+    origin: Origin,
+) -> str:
+    """The key of all that the result of an experiment depends on."""
+    from azureml._project.ignore_file import get_project_ignore_file
+
+    directory = Path(experiment.source_directory)
+    return cache_key(
+        kind,
+        workspace=f"{target.subscription_id}/{target.resource_group}/{target.name}",
+        source=content_of(directory, get_project_ignore_file(str(directory.resolve())).is_file_excluded),
+        experiment=relevant_settings(experiment.model_dump(mode="json")),
+        model_path=model_path,
+        environment=environment.model_dump(),
+        data=origin.data_fingerprint,
+        fresh=origin.flow_run_id if origin.fresh else None,
+    )
+
+
+def run_tags(experiment: ExperimentSettings, key: str, origin: Origin) -> dict[str, str]:
+    """The tags of a run: those of the settings, its key, and the flow run that it was made for."""
+    return {**experiment.run_tags, KEY_TAG: key, FLOW_RUN_TAG: origin.flow_run_id}
+
+
+def attempt_of(workspace: Workspace, run_id: str) -> SubmittedRun:
+    """The run that was submitted before and has not failed, or else the next id that is free: ``<run_id>_2``."""
     attempt = run_id
     for number in count(2):
         found = find_run(workspace, attempt)
-        if found is None or found.get_status() not in FAILED:
-            return attempt, found is not None
+        if found is None:
+            return SubmittedRun(run_id=attempt, found=None)
+        status = found.get_status()
+        if status not in FAILED:
+            report("found completed" if status == "Completed" else f"found {status}, submitted before")
+            return SubmittedRun(run_id=attempt, found="completed" if status == "Completed" else "going on")
         attempt = f"{run_id}_{number}"
     raise LookupError("count() has no end")
 

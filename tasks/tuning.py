@@ -22,13 +22,15 @@ from tasks.training import (
     FINAL,
     attempt_of,
     check_entry_script,
+    experiment_key,
     find_run,
     log_tail,
     reason_of,
+    run_tags,
     trained_run,
     training_configuration,
 )
-from tasks.values import ReadyCompute, RegisteredEnvironment, TrainedRun, Trial, Tuning
+from tasks.values import Origin, ReadyCompute, RegisteredEnvironment, SubmittedRun, TrainedRun, Trial, Tuning
 from tasks.waiting import poll
 from tasks.workspace import open_workspace
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from azureml.train.hyperdrive import HyperDriveConfig, HyperDriveRun
 
 _SETTINGS = "experiment.hyperparameter_sampling"
-_BUDGET_SLACK_SECONDS = 60.0
+_USED_UP = 0.95  # of its minutes: a tuning that was canceled later than that was canceled by its own budget
 
 
 def submit_tuning(
@@ -46,36 +48,36 @@ def submit_tuning(
     model_path: str,
     compute: ReadyCompute,
     environment: RegisteredEnvironment,
-    run_id: str,
-) -> str:
-    """Submit the tuning, unless it is there already: a retry then finds it instead of tuning twice.
+    origin: Origin,
+) -> SubmittedRun:
+    """Submit the tuning, unless the same one is there already, as for :func:`tasks.training.submit_training`.
 
     Args:
         model_path: where the script is to write the model, below its working directory.
-        run_id: chosen by the caller, as for :func:`tasks.training.submit_training`.
+        origin: of the submission.
 
     Returns:
-        the id of the parent run.
+        the parent run.
 
     Raises:
         TrainingError: the script is not there, or Azure refuses the tuning.
     """
     check_entry_script(experiment)
     workspace = open_workspace(target)
-    attempt, submitted = attempt_of(workspace, run_id)
-    if submitted:
-        report("found, submitted before")
-        return attempt
+    key = experiment_key("tuning", target, experiment, model_path, environment, origin)
+    run = attempt_of(workspace, f"{experiment.name}_{key}")
+    if run.found:
+        return run
     from azureml.core import Experiment
 
-    with explained(TrainingError, f"submit tuning '{run_id}'", f"Check {_SETTINGS}.* in the settings."):
+    with explained(TrainingError, f"submit tuning '{run.run_id}'", f"Check {_SETTINGS}.* in the settings."):
         configuration = tuning_configuration(
             experiment.hyperparameter_sampling,
             training_configuration(workspace, experiment, model_path, compute, environment),
-            attempt,
+            run.run_id,
         )
-        Experiment(workspace, experiment.name).submit(configuration, tags=dict(experiment.run_tags))
-    return attempt
+        Experiment(workspace, experiment.name).submit(configuration, tags=run_tags(experiment, key, origin))
+    return run
 
 
 def tuning_configuration(
@@ -217,21 +219,21 @@ class _Watch:
     def _trial(self, child: Run, hyperparameters: str | None) -> Trial:
         if child.id in self._ended:
             return self._ended[child.id]
-        state, metric = child.status, None
-        if state in FINAL:
-            metric = self._metric(child, state)
+        ended = child.status in FINAL
+        # The parent's tag may come late; the child has the same.
+        known = hyperparameters or child.tags.get("hyperparameters")
         trial = Trial(
             number=int(child.id.rpartition("_")[2]),
             run_id=child.id,
-            hyperparameters=json.loads(hyperparameters or "{}"),
-            metric=metric,
-            state=state,
+            hyperparameters=json.loads(known or "{}"),
+            metric=self._metric(child) if ended else None,
+            state=child.status,
         )
-        if state in FINAL:
+        if ended and known:
             self._ended[child.id] = trial
         return trial
 
-    def _metric(self, child: Run, state: str) -> float | None:
+    def _metric(self, child: Run) -> float | None:
         """The best value of the primary metric, as HyperDrive ranks children."""
         name = self._sampling.primary_metric_name
         logged = child.get_metrics(name).get(name)
@@ -241,7 +243,7 @@ class _Watch:
             return max(finite) if self._sampling.primary_metric_goal == "max" else min(finite)
         if values:
             return math.nan
-        if state == "Completed" and all(trial.metric is None for trial in self._ended.values()):
+        if child.status == "Completed" and all(trial.metric is None for trial in self._ended.values()):
             seen = ", ".join(sorted(child.get_metrics())) or "nothing"
             raise MetricNotLogged(
                 f"Child '{child.id}' has completed without having logged the primary metric '{name}'; "
@@ -305,7 +307,7 @@ def _used_up(parent: Run, sampling: HyperparameterSamplingSettings) -> bool:
         return False
     details = parent.get_details()
     start, end = (datetime.fromisoformat(details[key].replace("Z", "+00:00")) for key in ("startTimeUtc", "endTimeUtc"))
-    return (end - start).total_seconds() >= sampling.max_duration_minutes * 60 - _BUDGET_SLACK_SECONDS
+    return (end - start).total_seconds() >= sampling.max_duration_minutes * 60 * _USED_UP
 
 
 def best_run(

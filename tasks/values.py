@@ -124,6 +124,21 @@ class Production(Value):
     notes: tuple[str, ...] = ()
 
 
+class Origin(Value):
+    """For whom something is made, and whether what was made before of the same inputs may be taken instead."""
+
+    flow_run_id: str
+    fresh: bool = Field(default=False, description="take nothing that another flow run has made")
+    data_fingerprint: str | None = Field(default=None, description="of the data that the data gate has judged")
+
+
+class SubmittedRun(Value):
+    """A training run or a tuning; ``found`` says that an earlier submission was taken, and how far that one was."""
+
+    run_id: str
+    found: Literal["completed", "going on"] | None
+
+
 class TrainedRun(Value):
     """A completed training run: the candidate."""
 
