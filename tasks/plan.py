@@ -138,7 +138,7 @@ def _data(rules: DataSettings, found: DataReport | None) -> _Found:
         return "run", f"judge {rules.source} by its rules", None
     said = f"{rules.source}: {found.rows} rows"
     if not found.accepted:
-        return "run", f"{said}, which break {len(found.failures)} rules: the run would end as DataRejected", None
+        return "run", f"{said}, which break {len(found.failures)} of its rules: the run would end as DataRejected", None
     return "run", f"{said}, which keep every rule", None
 
 
