@@ -30,7 +30,7 @@ from tasks.endpoint_tests import run_endpoint_tests
 from tasks.environment import register_scoring_environment, register_training_environment
 from tasks.errors import MlopsError
 from tasks.evaluation import evaluate
-from tasks.profiling import profile_model
+from tasks.profiling import profile_model, upload_sample
 from tasks.progress import listening
 from tasks.registration import mark_released, register_model
 from tasks.training import submit_training, wait_for_training
@@ -81,7 +81,12 @@ class LastRun:
             "prod cluster": partial(self._cluster, "prod"),
             "registration": self._register,
             "profile": lambda: profile_model(
-                self._target, settings.deployment, self._model(), self._scoring(), settings.waiting.profile_minutes
+                self._target,
+                settings.deployment,
+                self._model(),
+                self._scoring(),
+                upload_sample(self._target, settings.deployment.endpoint_tests),
+                settings.waiting.profile_minutes,
             ),
             "deploy to dev": partial(self._deploy, "dev"),
             "test dev": partial(self._test, "dev"),
@@ -91,7 +96,7 @@ class LastRun:
             "remove test": partial(self._remove, "test"),
             "deploy to prod": partial(self._deploy, "prod"),
             "test prod": partial(self._test, "prod"),
-            "mark as production": lambda: mark_released(self._target, self._model(), self._comparison().production),
+            "mark as production": lambda: mark_released(self._target, self._model()),
         }
 
     def run(self, name: str, verbose: bool) -> Any:
@@ -139,8 +144,11 @@ class LastRun:
         experiment, minutes = self._settings.experiment, self._settings.waiting.training_minutes
         compute, environment = self._training_compute(), register_training_environment(self._target, experiment)
         model_path = self._settings.deployment.model.path
-        run = submit_training(self._target, experiment, model_path, compute, environment, _anew())
-        return wait_for_training(self._target, experiment, compute, environment, run.run_id, minutes)
+        origin = _anew()
+        run = submit_training(self._target, experiment, model_path, compute, environment, origin)
+        return wait_for_training(
+            self._target, experiment, compute, environment, run.run_id, minutes, origin.flow_run_id
+        )
 
     def _tune(self) -> TrainedRun:
         experiment, minutes = self._settings.experiment, self._settings.waiting.training_minutes
@@ -150,8 +158,9 @@ class LastRun:
             )
         compute, environment = self._training_compute(), register_training_environment(self._target, experiment)
         model_path = self._settings.deployment.model.path
-        run = submit_tuning(self._target, experiment, model_path, compute, environment, _anew())
-        tuning = wait_for_tuning(self._target, experiment, run.run_id, minutes)
+        origin = _anew()
+        run = submit_tuning(self._target, experiment, model_path, compute, environment, origin)
+        tuning = wait_for_tuning(self._target, experiment, run.run_id, minutes, origin.flow_run_id)
         return best_run(self._target, experiment, compute, environment, tuning)
 
     def _trained(self) -> TrainedRun:
@@ -161,7 +170,9 @@ class LastRun:
         if report.run is None:
             raise self._lacks("training run")
         compute, environment = self._training_compute(), register_training_environment(self._target, experiment)
-        return wait_for_training(self._target, experiment, compute, environment, report.run.id, minutes=1)
+        return wait_for_training(
+            self._target, experiment, compute, environment, report.run.id, minutes=1, flow_run_id=""
+        )
 
     def _comparison(self) -> Comparison:
         report = self._report()

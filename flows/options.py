@@ -16,6 +16,34 @@ def _without_default(schema: dict[str, Any]) -> None:
 Override = Annotated[str, StringConstraints(pattern=r"^[^=.]+(\.[^=.]+)*=")]
 
 
+class RollbackOptions(BaseModel):
+    """Options of a rollback by hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    to: int | None = Field(
+        None,
+        ge=1,
+        title="To version",
+        description="Version of the model; empty for the one that was released before the present one.",
+        examples=[3],
+    )
+    settings_file: Path | None = Field(
+        None,
+        title="Settings file",
+        description="Path in the repository; empty for settings/settings.json.",
+        examples=["settings/settings.json"],
+    )
+    overrides: tuple[Override, ...] = Field(
+        (),
+        title="Overrides",
+        description="Settings for this run only, each as dotted.key=value.",
+        examples=[["deployment.prod_deployment.name=other"]],
+    )
+    verbose: bool = Field(False, title="Verbose", description="Show every detail.", examples=[False])
+    debug: bool = Field(False, title="Debug", description="One step at a time, tried once.", examples=[False])
+
+
 class RunOptions(BaseModel):
     """Options of one run; what a model is and where it goes stands in the settings."""
 

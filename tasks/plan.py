@@ -12,9 +12,10 @@ from tasks.data_validation import validate_data
 from tasks.deployment import Stage, service_name
 from tasks.environment import latest_if_same, scoring_environment, training_environment
 from tasks.errors import MlopsError, WorkspaceError, http_status
-from tasks.evaluation import find_service, production_model
+from tasks.evaluation import find_service, is_endpoint, production_model
 from tasks.gate.rules import listed_metrics
 from tasks.operation import explained
+from tasks.production import check_kind
 from tasks.progress import report
 from tasks.training import arguments, attempt_of, check_entry_script, experiment_key
 from tasks.values import DataReport, Origin, PlannedStep, SubmittedRun
@@ -233,6 +234,8 @@ def _release(target: WorkspaceTarget, settings: Settings, there: bool) -> _Found
     replicas = "replicas on the prod cluster, which costs the same with and without"
     if service is None:
         return "create", f"service {name}, and tests it", replicas
-    if service.state == "Failed":
-        return "create", f"service {name} anew: the one that is there has failed; and tests it", replicas
+    check_kind(service, settings.deployment)
+    if is_endpoint(service):
+        percents = ", ".join(map(str, settings.deployment.prod_deployment.canary.steps))
+        return "change", f"a version of {name} takes {percents} percent of the traffic, and all if it holds", replicas
     return "change", f"service {name} in place, tests it, and brings the former model back if it fails", replicas

@@ -17,7 +17,15 @@ from tasks.cache_key import cache_key, content_of, relevant_settings
 from tasks.errors import TrainingError
 from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import report
-from tasks.values import Hyperparameter, Origin, ReadyCompute, RegisteredEnvironment, SubmittedRun, TrainedRun
+from tasks.values import (
+    FLOW_RUN_TAG,
+    Hyperparameter,
+    Origin,
+    ReadyCompute,
+    RegisteredEnvironment,
+    SubmittedRun,
+    TrainedRun,
+)
 from tasks.waiting import poll
 from tasks.workspace import open_workspace
 
@@ -30,12 +38,11 @@ MODEL_FILE_VARIABLE = "MODEL_FILE"
 KEY_TAG = "mlops_key"
 """The tag of a run that holds the key of all that its result depends on."""
 
-FLOW_RUN_TAG = "flow_run_id"
-"""The tag of whatever a flow run has made for itself: what is left of one that was cancelled is found by it."""
-
 FAILED = ("Failed", "Canceled", "NotResponding")
 FINAL = ("Completed", *FAILED)
 _LOG_LINES = 20
+# How long each state takes nobody knows before; only that they follow each other.
+_PERCENT = {"Preparing": 10.0, "Queued": 20.0, "Running": 30.0, "Finalizing": 90.0, **dict.fromkeys(FINAL, 100.0)}
 
 
 def submit_training(
@@ -61,7 +68,7 @@ def submit_training(
     check_entry_script(experiment)
     workspace = open_workspace(target)
     key = experiment_key("training", target, experiment, model_path, environment, origin)
-    run = attempt_of(workspace, f"{experiment.name}_{key}")
+    run = attempt_of(workspace, f"{experiment.name}_{key}", origin)
     if run.found:
         return run
     from azureml.core import Experiment
@@ -103,14 +110,19 @@ def run_tags(experiment: ExperimentSettings, key: str, origin: Origin) -> dict[s
     return {**experiment.run_tags, KEY_TAG: key, FLOW_RUN_TAG: origin.flow_run_id}
 
 
-def attempt_of(workspace: Workspace, run_id: str) -> SubmittedRun:
-    """The run that was submitted before and has not failed, or else the next id that is free: ``<run_id>_2``."""
+def attempt_of(workspace: Workspace, run_id: str, origin: Origin) -> SubmittedRun:
+    """The run that was submitted before and has not failed, or else the next id that is free: ``<run_id>_2``.
+
+    One that still goes on is ours from now on: whoever waited for it before may be dead.
+    """
     attempt = run_id
     for number in count(2):
         found = find_run(workspace, attempt)
         if found is None:
             return SubmittedRun(run_id=attempt, found=None)
         status = found.get_status()
+        if status not in FINAL:
+            found.tag(FLOW_RUN_TAG, origin.flow_run_id)
         if status not in FAILED:
             report("found completed" if status == "Completed" else f"found {status}, submitted before")
             return SubmittedRun(run_id=attempt, found="completed" if status == "Completed" else "going on")
@@ -186,8 +198,12 @@ def wait_for_training(
     environment: RegisteredEnvironment,
     run_id: str,
     minutes: float,
+    flow_run_id: str,
 ) -> TrainedRun:
     """Wait until the run has ended and bring back its metrics.
+
+    Args:
+        flow_run_id: of who waits.
 
     Raises:
         TrainingError: the run failed or was cancelled; carries the end of its log.
@@ -199,12 +215,18 @@ def wait_for_training(
         raise TrainingError(f"There is no training run '{run_id}'.", "Start the flow again.")
     try:
         with explained(TrainingError, f"watch training run '{run_id}'", "Look at it in the Azure ML studio."):
-            status = poll(run.get_status, FINAL.__contains__, what=f"training run '{run_id}'", minutes=minutes)
+            status = poll(
+                run.get_status,
+                FINAL.__contains__,
+                what=f"training run '{run_id}'",
+                minutes=minutes,
+                percent=lambda state: _PERCENT.get(state, 0.0),
+            )
     except TrainingError:
         raise
     except BaseException:
-        # Ctrl-C, a deadline or a cancelled flow: nobody waits for this run any more, and it costs money.
-        run.cancel()
+        # Ctrl-C, a deadline or a cancelled flow.
+        cancel_if_own(run, flow_run_id)
         raise
     if status != "Completed":
         raise TrainingError(
@@ -213,6 +235,12 @@ def wait_for_training(
             log_tail=log_tail(run),
         )
     return trained_run(experiment, compute, environment, run)
+
+
+def cancel_if_own(run: Run, flow_run_id: str) -> None:
+    """Cancel a run that nobody waits for any more, since it costs money; not one that another flow run waits for."""
+    if run.get_tags().get(FLOW_RUN_TAG) == flow_run_id:
+        run.cancel()
 
 
 def trained_run(

@@ -16,11 +16,12 @@ from settings.experiment import Distribution, ExperimentSettings, Hyperparameter
 from settings.workspace import WorkspaceTarget
 from tasks.errors import ConnectionToAzureError, MetricNotLogged, TrainingError
 from tasks.operation import azure_operation, explained
-from tasks.progress import Rows, report, report_rows
+from tasks.progress import Rows, report, report_percent, report_rows
 from tasks.training import (
     FAILED,
     FINAL,
     attempt_of,
+    cancel_if_own,
     check_entry_script,
     experiment_key,
     find_run,
@@ -65,7 +66,7 @@ def submit_tuning(
     check_entry_script(experiment)
     workspace = open_workspace(target)
     key = experiment_key("tuning", target, experiment, model_path, environment, origin)
-    run = attempt_of(workspace, f"{experiment.name}_{key}")
+    run = attempt_of(workspace, f"{experiment.name}_{key}", origin)
     if run.found:
         return run
     from azureml.core import Experiment
@@ -136,7 +137,9 @@ def _policy(sampling: HyperparameterSamplingSettings) -> Any:
     return hyperdrive.NoTerminationPolicy()
 
 
-def wait_for_tuning(target: WorkspaceTarget, experiment: ExperimentSettings, run_id: str, minutes: float) -> Tuning:
+def wait_for_tuning(
+    target: WorkspaceTarget, experiment: ExperimentSettings, run_id: str, minutes: float, flow_run_id: str
+) -> Tuning:
     """Wait until the tuning has ended and bring back its children, the best of them among them.
 
     A tuning that has used up its max_duration_minutes is a tuning: what has completed until then counts.
@@ -154,9 +157,12 @@ def wait_for_tuning(target: WorkspaceTarget, experiment: ExperimentSettings, run
             poll(watch.look, lambda _: watch.status in FINAL, what=f"tuning '{run_id}'", minutes=minutes)
     except (TrainingError, ConnectionToAzureError):
         raise
+    except MetricNotLogged:
+        watch.parent.cancel()  # whoever else waits for it would wait in vain
+        raise
     except BaseException:
-        # The metric is missing, Ctrl-C, a deadline, a cancelled flow: nobody waits for its children any more.
-        watch.parent.cancel()
+        # Ctrl-C, a deadline, a cancelled flow.
+        cancel_if_own(watch.parent, flow_run_id)
         raise
     parent, sampling = watch.parent, experiment.hyperparameter_sampling
     if watch.status in FAILED and not (watch.status == "Canceled" and _used_up(parent, sampling)):
@@ -214,6 +220,8 @@ class _Watch:
         found = [self._trial(child, hyperparameters.get(child.id)) for child in self.parent.get_children()]
         self.trials = tuple(sorted(found, key=lambda trial: trial.number))
         report_rows(rows(self.trials, self._sampling))
+        ended = sum(trial.state in FINAL for trial in self.trials)
+        report_percent(100 * ended / self._sampling.max_total_runs if self._sampling.max_total_runs else 0)
         return progress(self.trials, self._sampling)
 
     def _trial(self, child: Run, hyperparameters: str | None) -> Trial:
