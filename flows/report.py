@@ -170,7 +170,7 @@ def _error(error: ReportedError) -> Iterator[str]:
         yield from ["", *fenced(plain(error.log_tail))]
 
 
-def _tuning(tuning: Tuning) -> Iterator[str]:
+def _tuning(tuning: Tuning, image: str | None) -> Iterator[str]:
     policy = f", policy {tuning.policy}" if tuning.policy else ""
     goal = "larger" if tuning.goal == "max" else "smaller"
     best = tuning.best_trial
