@@ -139,6 +139,7 @@ def test_report_json_has_the_documented_fields(tmp_path):
         "state",
         "scoring_uri",
         "tests",
+        "load",
         "seconds",
     }
     assert written["timings"] == {"training": 12.24, "prod": 65.0}
