@@ -115,17 +115,24 @@ def attempt_of(workspace: Workspace, run_id: str, origin: Origin) -> SubmittedRu
 
     One that still goes on is ours from now on: whoever waited for it before may be dead.
     """
+    submitted, run = find_attempt(workspace, run_id)
+    if run is not None:
+        if submitted.found == "going on":
+            run.tag(FLOW_RUN_TAG, origin.flow_run_id)
+        report(f"found {submitted.found}, submitted before")
+    return submitted
+
+
+def find_attempt(workspace: Workspace, run_id: str) -> tuple[SubmittedRun, Run | None]:
+    """The same, only looked at; with the run, if there is one."""
     attempt = run_id
     for number in count(2):
         found = find_run(workspace, attempt)
         if found is None:
-            return SubmittedRun(run_id=attempt, found=None)
+            return SubmittedRun(run_id=attempt, found=None), None
         status = found.get_status()
-        if status not in FINAL:
-            found.tag(FLOW_RUN_TAG, origin.flow_run_id)
         if status not in FAILED:
-            report("found completed" if status == "Completed" else f"found {status}, submitted before")
-            return SubmittedRun(run_id=attempt, found="completed" if status == "Completed" else "going on")
+            return SubmittedRun(run_id=attempt, found="completed" if status == "Completed" else "going on"), found
         attempt = f"{run_id}_{number}"
     raise LookupError("count() has no end")
 
