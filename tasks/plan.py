@@ -17,7 +17,7 @@ from tasks.gate.rules import listed_metrics
 from tasks.operation import explained
 from tasks.production import check_kind
 from tasks.progress import report
-from tasks.training import arguments, check_entry_script, experiment_key, find_attempt
+from tasks.training import arguments, attempt_of, check_entry_script, experiment_key
 from tasks.values import DataReport, Origin, PlannedStep, SubmittedRun
 from tasks.workspace import emulator_answers, open_workspace
 
@@ -170,7 +170,7 @@ def _trained_before(target: WorkspaceTarget, settings: Settings, data: DataRepor
     tuned = experiment.hyperparameter_sampling.use_hyperparameter_sampling
     origin = Origin(flow_run_id="", data_fingerprint=data.fingerprint if data else None)
     key = experiment_key("tuning" if tuned else "training", target, experiment, model_path, environment, origin)
-    run, _ = find_attempt(open_workspace(target), f"{experiment.name}_{key}")
+    run = attempt_of(open_workspace(target), f"{experiment.name}_{key}")
     return run if run.found is not None else None
 
 

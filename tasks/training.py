@@ -68,8 +68,9 @@ def submit_training(
     check_entry_script(experiment)
     workspace = open_workspace(target)
     key = experiment_key("training", target, experiment, model_path, environment, origin)
-    run = attempt_of(workspace, f"{experiment.name}_{key}", origin)
+    run = attempt_of(workspace, f"{experiment.name}_{key}")
     if run.found:
+        adopt(workspace, run, origin)
         return run
     from azureml.core import Experiment
 
@@ -110,29 +111,17 @@ def run_tags(experiment: ExperimentSettings, key: str, origin: Origin) -> dict[s
     return {**experiment.run_tags, KEY_TAG: key, FLOW_RUN_TAG: origin.flow_run_id}
 
 
-def attempt_of(workspace: Workspace, run_id: str, origin: Origin) -> SubmittedRun:
-    """The run that was submitted before and has not failed, or else the next id that is free: ``<run_id>_2``.
-
-    One that still goes on is ours from now on: whoever waited for it before may be dead.
-    """
-    submitted, run = find_attempt(workspace, run_id)
-    if run is not None:
-        if submitted.found == "going on":
-            run.tag(FLOW_RUN_TAG, origin.flow_run_id)
-        report(f"found {submitted.found}, submitted before")
-    return submitted
-
-
-def find_attempt(workspace: Workspace, run_id: str) -> tuple[SubmittedRun, Run | None]:
-    """The same, only looked at; with the run, if there is one."""
+def attempt_of(workspace: Workspace, run_id: str) -> SubmittedRun:
+    """The run that was submitted before and has not failed, or else the next id that is free: ``<run_id>_2``."""
     attempt = run_id
     for number in count(2):
         found = find_run(workspace, attempt)
         if found is None:
-            return SubmittedRun(run_id=attempt, found=None), None
+            return SubmittedRun(run_id=attempt, found=None)
         status = found.get_status()
         if status not in FAILED:
-            return SubmittedRun(run_id=attempt, found="completed" if status == "Completed" else "going on"), found
+            report("found completed" if status == "Completed" else f"found {status}, submitted before")
+            return SubmittedRun(run_id=attempt, found="completed" if status == "Completed" else "going on")
         attempt = f"{run_id}_{number}"
     raise LookupError("count() has no end")
 
@@ -242,6 +231,13 @@ def wait_for_training(
             log_tail=log_tail(run),
         )
     return trained_run(experiment, compute, environment, run)
+
+
+def adopt(workspace: Workspace, run: SubmittedRun, origin: Origin) -> None:
+    """Make a run that still goes on ours: whoever waited for it before may be dead."""
+    found = find_run(workspace, run.run_id) if run.found == "going on" else None
+    if found is not None:
+        found.tag(FLOW_RUN_TAG, origin.flow_run_id)
 
 
 def cancel_if_own(run: Run, flow_run_id: str) -> None:

@@ -20,6 +20,7 @@ from tasks.progress import Rows, report, report_percent, report_rows
 from tasks.training import (
     FAILED,
     FINAL,
+    adopt,
     attempt_of,
     cancel_if_own,
     check_entry_script,
@@ -66,8 +67,9 @@ def submit_tuning(
     check_entry_script(experiment)
     workspace = open_workspace(target)
     key = experiment_key("tuning", target, experiment, model_path, environment, origin)
-    run = attempt_of(workspace, f"{experiment.name}_{key}", origin)
+    run = attempt_of(workspace, f"{experiment.name}_{key}")
     if run.found:
+        adopt(workspace, run, origin)
         return run
     from azureml.core import Experiment
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from flows.plots.drawing import CANDIDATE, LIMIT, PRODUCTION, png
 from tasks.values import Trial, Tuning
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _MOST_PARAMETERS = 6
 _MOST_COLUMNS = 3
-_COLOURS = {"Completed": "#1f6feb", "Canceled": "#8b949e", "Failed": "#d1242f"}
+_COLOURS = {"Completed": CANDIDATE, "Canceled": PRODUCTION, "Failed": LIMIT}
 _WORDS = {"Completed": "completed", "Canceled": "stopped early", "Failed": "failed"}
 _BEST = "#2da44e"
 
@@ -48,9 +48,7 @@ def plot_tuning(tuning: Tuning) -> bytes:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylabel(tuning.metric)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    return file.getvalue()
+    return png(figure)
 
 
 def best_so_far(tuning: Tuning) -> tuple[list[int], list[float]]:
