@@ -17,20 +17,13 @@ def test_the_shipped_settings_are_carried_out_as_a_whole() -> None:
 
 
 def test_every_option_that_would_be_ignored_is_named_at_once() -> None:
-    overrides = (
-        "experiment.distributed_training.backend_config=mpi",
-        "experiment.resume_state.resume_from_state=true",
-        "experiment.source_directory_datastore=store",
-        "deployment.image.runtime=spark-py",
-    )
+    overrides = ("deployment.image.docker.use_gpu=true", "deployment.image.runtime=spark-py")
 
     with pytest.raises(SettingsError) as caught:
         load_settings(None, overrides)
 
     assert [problem.path for problem in caught.value.problems] == [
-        "experiment.distributed_training.backend_config",
-        "experiment.resume_state.resume_from_state",
-        "experiment.source_directory_datastore",
+        "deployment.image.docker.use_gpu",
         "deployment.image.runtime",
     ]
 
