@@ -31,13 +31,15 @@ from flows.options import RunOptions
 from flows.release import release, try_out
 from flows.report import explanations, headline
 from flows.road import Road
-from tasks.compute import ensure_inference_cluster_task, ensure_training_compute_task
+from tasks.compute import ensure_inference_cluster_task
 from tasks.data_validation import validate_data_task
 from tasks.environment import register_scoring_environment_task, register_training_environment_task
 from tasks.evaluation import evaluate_task
 from tasks.profiling import profile_model_task
 from tasks.registration import register_model_task
+from tasks.resume import find_former_run_task
 from tasks.training import submit_training_task, wait_for_training_task
+from tasks.training_compute import ensure_training_compute_task
 from tasks.tuning import best_run_task, submit_tuning_task, wait_for_tuning_task
 from tasks.values import Comparison, ReadyCompute, RegisteredEnvironment, Scoring, TrainedRun
 from tasks.workspace import ensure_workspace_task
@@ -109,10 +111,18 @@ def learn(road: Road) -> tuple[Comparison, Scoring]:
 def train(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment) -> TrainedRun:
     """Train once, with the parameters of the settings."""
     settings, target, steps = road.settings, road.target, road.steps
-    experiment, model_path = settings.experiment, settings.deployment.model.path
+    experiment, model = settings.experiment, settings.deployment.model
     own_id = f"{experiment.name}_{flow_run.id}"
     run_id = steps.run(
-        "submit training", submit_training_task, target, experiment, model_path, compute, environment, own_id
+        "submit training",
+        submit_training_task,
+        target,
+        experiment,
+        model,
+        compute,
+        environment,
+        own_id,
+        former_run(road),
     )
     minutes = settings.waiting.training_minutes
     return steps.run("training", wait_for_training_task, target, experiment, compute, environment, run_id, minutes)
@@ -121,14 +131,22 @@ def train(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment)
 def tune(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment) -> TrainedRun:
     """Train with many hyperparameters; the best child is the candidate."""
     settings, target, steps = road.settings, road.target, road.steps
-    experiment, model_path = settings.experiment, settings.deployment.model.path
+    experiment, model = settings.experiment, settings.deployment.model
     own_id = f"{experiment.name}_{flow_run.id}"
     run_id = steps.run(
-        "submit tuning", submit_tuning_task, target, experiment, model_path, compute, environment, own_id
+        "submit tuning", submit_tuning_task, target, experiment, model, compute, environment, own_id, former_run(road)
     )
     minutes = settings.waiting.training_minutes
     road.tuning = steps.run("tuning", wait_for_tuning_task, target, experiment, run_id, minutes)
     return steps.run("best run", best_run_task, target, experiment, compute, environment, road.tuning)
+
+
+def former_run(road: Road) -> str | None:
+    """The run whose outputs the next one goes on from, where the settings want that."""
+    resumed = road.settings.experiment.resume_state
+    if not resumed.resume_from_state:
+        return None
+    return road.steps.run("former run", find_former_run_task, road.target, resumed, road.settings.deployment)
 
 
 def climb(road: Road, comparison: Comparison, scoring: Scoring) -> None:

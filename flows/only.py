@@ -20,7 +20,7 @@ from flows.console import Console
 from flows.terminal import terminal
 from settings import Settings
 from settings.workspace import resolve_workspace
-from tasks.compute import ensure_inference_cluster, ensure_training_compute
+from tasks.compute import ensure_inference_cluster
 from tasks.deployment import Stage, delete_service, deploy, find_endpoint, service_name
 from tasks.endpoint_tests import run_endpoint_tests
 from tasks.environment import register_scoring_environment, register_training_environment
@@ -29,7 +29,9 @@ from tasks.evaluation import evaluate
 from tasks.profiling import profile_model
 from tasks.progress import listening
 from tasks.registration import mark_released, register_model
+from tasks.resume import find_former_run
 from tasks.training import submit_training, wait_for_training
+from tasks.training_compute import ensure_training_compute
 from tasks.values import Comparison, ReadyCompute, RegisteredModel, Resources, RunReport, Scoring, TrainedRun
 from tasks.workspace import ensure_workspace
 
@@ -83,7 +85,11 @@ class LastRun:
             near = difflib.get_close_matches(name, self.steps, n=1)
             meant = f" Did you mean '{near[0]}'?" if near else ""
             raise MlopsError(f"There is no step '{name}'.{meant}", f"The steps are: {', '.join(self.steps)}.")
-        with Console(verbose, terminal()) as console, console.step(name) as shown, listening(shown.detail):
+        with (
+            Console(verbose, terminal()) as console,
+            console.step(name) as shown,
+            listening(shown.detail, shown.show, shown.log),
+        ):
             return step()
 
     def _report(self) -> RunReport:
@@ -109,16 +115,18 @@ class LastRun:
         return ensure_training_compute(self._target, self._settings.compute_target, minutes)
 
     def _train(self) -> TrainedRun:
-        experiment = self._settings.experiment
+        experiment, deployment = self._settings.experiment, self._settings.deployment
+        resumed = experiment.resume_state
         compute = self._training_compute()
         environment = register_training_environment(self._target, experiment)
         run_id = submit_training(
             self._target,
             experiment,
-            self._settings.deployment.model.path,
+            deployment.model,
             compute,
             environment,
             f"{experiment.name}_{uuid.uuid4()}",
+            find_former_run(self._target, resumed, deployment) if resumed.resume_from_state else None,
         )
         return wait_for_training(
             self._target, experiment, compute, environment, run_id, self._settings.waiting.training_minutes

@@ -64,7 +64,7 @@ class Steps:
 
     def run(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a task and wait for it."""
-        with self._console.step(name, lasting=is_lasting(task)) as step, listening(step.detail, step.show):
+        with self._console.step(name, lasting=is_lasting(task)) as step, listening(step.detail, step.show, step.log):
             return self._configured(name, task)(*args, **kwargs)
 
     def start(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Started[R]:
@@ -73,7 +73,7 @@ class Steps:
             return Done(self.run(name, task, *args, **kwargs))
         shown = ExitStack()
         step = shown.enter_context(self._console.step(name))
-        with listening(step.detail, step.show):  # the thread inherits it
+        with listening(step.detail, step.show, step.log):  # the thread inherits it
             future = self._configured(name, task).submit(*args, **kwargs)
         future.add_done_callback(_closing(shown))
         started = Started(future)

@@ -201,7 +201,9 @@ class ComputeTargetSettings(Section):
                 yield Mistake(("training", "remotecompute", name), "is required to attach the remote compute")
         if remote.username is not None and remote.username == remote.address:
             at = ("training", "remotecompute", "username")
-            yield Mistake(at, "must be the user who logs in, not the address", (("training", "remotecompute", "address"),))
+            yield Mistake(
+                at, "must be the user who logs in, not the address", (("training", "remotecompute", "address"),)
+            )
 
     @property
     def nodes_at_a_time(self) -> tuple[int, str]:

@@ -414,14 +414,16 @@ class ResumeStateSettings(Section):
     resume_from_state: bool = Field(False, description="Hand on the outputs of a former run.", examples=[True])
     run_id: Text | None = Field(
         None,
-        description="The former run; null is the one whose model production serves (none, and the script starts afresh).",
+        description="The former run; null is the one that made the model in production (without one, there is no state).",
         examples=["diabetes-ridge_1"],
     )
     data_reference_name: ReferenceName | None = Field(
         None, description="Name of the data reference; null is MODEL_LOCATION.", examples=["checkpoints"]
     )
     datapath_compute_binding: Literal["mount", "download"] | DataPathBinding | None = Field(
-        None, description="How the outputs reach the compute: a mode, or mode and place; null mounts.", examples=["mount"]
+        None,
+        description="How the outputs reach the compute: a mode, or mode and place; null mounts.",
+        examples=["mount"],
     )
 
     @property
@@ -455,7 +457,9 @@ class DataReferenceSettings(Section):
     )
     dataset: DatasetSettings | None = Field(None, description="Data set.", examples=[{"name": "diabetes"}])
     mode: Literal["mount", "download", "upload"] = Field(
-        "mount", description="How it reaches the compute; upload takes what the script writes there.", examples=["mount"]
+        "mount",
+        description="How it reaches the compute; upload takes what the script writes there.",
+        examples=["mount"],
     )
     path_on_compute: Text | None = Field(
         None, alias="pathOnCompute", description="Where it is put; null lets Azure choose.", examples=["data"]
@@ -465,8 +469,8 @@ class DataReferenceSettings(Section):
     def mistakes(self) -> Iterator[Mistake]:
         sources = {"dataset": self.dataset, "local_path": self.local_path, "pathOnDataStore": self.path_on_data_store}
         given = [name for name, source in sources.items() if source is not None]
-        if not given:
-            yield Mistake(("pathOnDataStore",), "is required without local_path or dataset")
+        if not given and self.data_store_name is None:
+            yield Mistake(("pathOnDataStore",), "is required without dataStoreName, local_path or dataset")
         for name in given[1:]:
             yield Mistake((name,), f"must be left out with {given[0]}")
         if given and given[0] != "pathOnDataStore":
@@ -596,10 +600,14 @@ class ExperimentSettings(Section):
         reason = next((name for name in ("use_custom_environment", "user_managed") if getattr(self, name)), None)
         if reason is not None:
             for name in given:
-                yield Mistake(("dependencies", name), f"must be empty with {reason}: nothing is installed", ((reason,),))
+                yield Mistake(
+                    ("dependencies", name), f"must be empty with {reason}: nothing is installed", ((reason,),)
+                )
         elif "conda_dependencies_file" in given:
             for name in given:
                 if name != "conda_dependencies_file":
                     yield Mistake(("dependencies", name), "must be empty with conda_dependencies_file: list it there")
         if self.user_managed and self.use_custom_environment:
-            yield Mistake(("user_managed",), "must be false with use_custom_environment", (("use_custom_environment",),))
+            yield Mistake(
+                ("user_managed",), "must be false with use_custom_environment", (("use_custom_environment",),)
+            )

@@ -68,7 +68,9 @@ def conda_mistake(content: bytes) -> str | None:
         return "is no conda file: it has no list of `dependencies`"
     for dependency in dependencies:
         pip = dependency.get("pip") if isinstance(dependency, dict) and len(dependency) == 1 else None
-        if not isinstance(dependency, str) and not (isinstance(pip, list) and all(isinstance(each, str) for each in pip)):
+        if not isinstance(dependency, str) and not (
+            isinstance(pip, list) and all(isinstance(each, str) for each in pip)
+        ):
             return f"is no conda file: {dependency!r} among its `dependencies` is neither text nor a list under `pip`"
     return None
 

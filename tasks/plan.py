@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from settings.compute_target import AmlComputeSettings, DsvmSettings
 from settings.workspace import WorkspaceTarget
-from tasks.compute import check_purpose, find_compute, limits_to_change
+from tasks.compute import check_purpose, find_compute
 from tasks.deployment import Stage, service_name
-from tasks.environment import latest_if_same, scoring_environment, training_environment
-from tasks.errors import MlopsError, WorkspaceError, http_status
+from tasks.environment import find_environment, latest_if_same, scoring_environment, training_environment
+from tasks.errors import EnvironmentBuildError, MlopsError, WorkspaceError, http_status
 from tasks.evaluation import find_service, production_model
 from tasks.operation import explained
 from tasks.progress import report
 from tasks.training import arguments
+from tasks.training_compute import (
+    cannot_change,
+    changeable_differences,
+    find_training_compute,
+    fixed_differences,
+    wanted_compute,
+)
 from tasks.values import PlannedStep
 from tasks.workspace import emulator_answers, open_workspace
 
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 
     from settings import Settings
     from settings.compute_target import AksProdSettings, AksTestSettings
+    from settings.deployment import ImageSettings
+    from settings.experiment import ExperimentSettings
     from tasks.compute import Purpose
 
 # (action, detail, cost) of a step; a step that asks Azure may raise MlopsError instead.
@@ -43,8 +53,8 @@ def plan(target: WorkspaceTarget, settings: Settings) -> tuple[PlannedStep, ...]
     steps: Iterable[tuple[str, Callable[[], _Found]]] = (
         ("workspace", lambda: _workspace(target, there, settings.workspace.create_if_missing)),
         ("training compute", lambda: _training_compute(target, settings, there)),
-        ("training environment", lambda: _environment(target, training_environment(settings.experiment), there)),
-        ("scoring environment", lambda: _environment(target, scoring_environment(deployment.image), there)),
+        ("training environment", lambda: _training_environment(target, settings.experiment, there)),
+        ("scoring environment", lambda: _scoring_environment(target, deployment.image, there)),
         ("training", lambda: _training(settings)),
         ("evaluation", lambda: _evaluation(target, settings, there)),
         ("test cluster", lambda: _cluster(target, clusters.aks_test, "DEV_TEST", there)),
@@ -103,13 +113,44 @@ def _workspace(target: WorkspaceTarget, there: bool, create_if_missing: bool) ->
 
 
 def _training_compute(target: WorkspaceTarget, settings: Settings, there: bool) -> _Found:
-    wanted = settings.compute_target.training.amlcompute
-    least = f"{_nodes(wanted.min_nodes, wanted.vm_size)} as long as it is there" if wanted.min_nodes else None
-    cluster = find_compute(target, wanted.name, "AmlCompute") if there else None
-    if cluster is None:
-        return "create", f"{wanted.name}: {wanted.min_nodes} to {_nodes(wanted.max_nodes, wanted.vm_size)}", least
-    changes = [f"{name} from {old} to {new}" for name, (old, new) in limits_to_change(cluster, wanted).items()]
-    return ("change", f"{wanted.name}: {', '.join(changes)}", least) if changes else ("keep", wanted.name, least)
+    wanted = wanted_compute(settings.compute_target)
+    found = find_training_compute(target, wanted) if there else None
+    nodes, cost = wanted.name, None
+    if isinstance(wanted, AmlComputeSettings):
+        nodes = f"{wanted.name}: {wanted.min_nodes} to {_nodes(wanted.max_nodes, wanted.vm_size)}"
+        cost = f"{_nodes(wanted.min_nodes, wanted.vm_size)} as long as it is there" if wanted.min_nodes else None
+    elif isinstance(wanted, DsvmSettings):
+        cost = f"{_nodes(1, wanted.vm_size or 'Standard_DS3_v2')} until it is deleted"
+    if found is None:
+        return "create", nodes, cost
+    fixed = tuple(fixed_differences(found, wanted))
+    if fixed and not settings.compute_target.training.recreate_on_change:
+        raise cannot_change(wanted, fixed)
+    changes = ", ".join(str(each) for each in (*fixed, *changeable_differences(found, wanted)))
+    if fixed:
+        return "create", f"{nodes}, anew: {changes}", cost
+    return ("change", f"{wanted.name}: {changes}", cost) if changes else ("keep", wanted.name, cost)
+
+
+def _training_environment(target: WorkspaceTarget, experiment: ExperimentSettings, there: bool) -> _Found:
+    if experiment.use_custom_environment:
+        return _registered(target, experiment.environment, experiment.environment_version, there)
+    return _environment(target, training_environment(experiment), there)
+
+
+def _scoring_environment(target: WorkspaceTarget, image: ImageSettings, there: bool) -> _Found:
+    if image.use_custom_environment:
+        return _registered(target, image.name, None, there)
+    return _environment(target, scoring_environment(image), there)
+
+
+def _registered(target: WorkspaceTarget, name: str, version: str | None, there: bool) -> _Found:
+    if not there:
+        raise EnvironmentBuildError(
+            f"Environment '{name}' is not registered: the workspace is not there.", "Register it first."
+        )
+    found = find_environment(target, name, version)
+    return "keep", f"{found.name} version {found.version}", None
 
 
 def _environment(target: WorkspaceTarget, environment: Environment, there: bool) -> _Found:
@@ -120,10 +161,11 @@ def _environment(target: WorkspaceTarget, environment: Environment, there: bool)
 
 
 def _training(settings: Settings) -> _Found:
-    experiment, wanted = settings.experiment, settings.compute_target.training.amlcompute
+    experiment, wanted = settings.experiment, wanted_compute(settings.compute_target)
     line = " ".join(str(word) for word in (experiment.entry_script, *arguments(experiment)))
-    cost = f"{_nodes(1, wanted.vm_size)} for up to {settings.waiting.training_minutes:g} minutes"
-    return "run", f"{line} on {wanted.name}", cost
+    count, size = experiment.distributed_training.node_count, getattr(wanted, "vm_size", None)
+    nodes = _nodes(count, size) if size else wanted.name
+    return "run", f"{line} on {wanted.name}", f"{nodes} for up to {settings.waiting.training_minutes:g} minutes"
 
 
 def _evaluation(target: WorkspaceTarget, settings: Settings, there: bool) -> _Found:

@@ -14,6 +14,7 @@ Rows = Sequence[Sequence[str]]
 RowsListener = Callable[[Rows], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
+_line_listener: ContextVar[Listener | None] = ContextVar("progress_line_listener", default=None)
 _rows_listener: ContextVar[RowsListener | None] = ContextVar("progress_rows_listener", default=None)
 
 
@@ -31,12 +32,28 @@ def report_rows(rows: Rows) -> None:
         listener(rows)
 
 
+def report_line(line: str) -> None:
+    """Show a line of a log that is followed."""
+    listener = _line_listener.get()
+    if listener is not None:
+        listener(line)
+
+
+def lines_are_heard() -> bool:
+    """Whether somebody listens to lines of logs: if not, none need be read."""
+    return _line_listener.get() is not None
+
+
 @contextmanager
-def listening(listener: Listener, rows_listener: RowsListener | None = None) -> Iterator[None]:
+def listening(
+    listener: Listener, rows_listener: RowsListener | None = None, line_listener: Listener | None = None
+) -> Iterator[None]:
     """Hear what is reported inside the block, in this context."""
     token, rows_token = _listener.set(listener), _rows_listener.set(rows_listener)
+    line_token = _line_listener.set(line_listener)
     try:
         yield
     finally:
         _listener.reset(token)
         _rows_listener.reset(rows_token)
+        _line_listener.reset(line_token)

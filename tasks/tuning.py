@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from settings.experiment import Distribution, ExperimentSettings, HyperparameterSamplingSettings
@@ -17,14 +16,15 @@ from settings.workspace import WorkspaceTarget
 from tasks.errors import ConnectionToAzureError, MetricNotLogged, TrainingError
 from tasks.operation import azure_operation, explained
 from tasks.progress import Rows, report, report_rows
+from tasks.run_log import log_tail
 from tasks.training import (
     FAILED,
     FINAL,
     attempt_of,
-    check_entry_script,
+    check_source_directory,
     find_run,
-    log_tail,
     reason_of,
+    seconds_of,
     trained_run,
     training_configuration,
 )
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from azureml.core import Run, ScriptRunConfig, Workspace
     from azureml.train.hyperdrive import HyperDriveConfig, HyperDriveRun
 
+    from settings.deployment import ModelSettings
+
 _SETTINGS = "experiment.hyperparameter_sampling"
 _BUDGET_SLACK_SECONDS = 60.0
 
@@ -43,24 +45,26 @@ _BUDGET_SLACK_SECONDS = 60.0
 def submit_tuning(
     target: WorkspaceTarget,
     experiment: ExperimentSettings,
-    model_path: str,
+    model: ModelSettings,
     compute: ReadyCompute,
     environment: RegisteredEnvironment,
     run_id: str,
+    former_run_id: str | None = None,
 ) -> str:
     """Submit the tuning, unless it is there already: a retry then finds it instead of tuning twice.
 
     Args:
-        model_path: where the script is to write the model, below its working directory.
+        model: what the script is to make; it is told name and path.
         run_id: chosen by the caller, as for :func:`tasks.training.submit_training`.
+        former_run_id: the run whose outputs are handed on to each child.
 
     Returns:
         the id of the parent run.
 
     Raises:
-        TrainingError: the script is not there, or Azure refuses the tuning.
+        TrainingError: the source directory is too large, data is not there, or Azure refuses the tuning.
     """
-    check_entry_script(experiment)
+    check_source_directory(experiment.source_directory)
     workspace = open_workspace(target)
     attempt, submitted = attempt_of(workspace, run_id)
     if submitted:
@@ -68,12 +72,9 @@ def submit_tuning(
         return attempt
     from azureml.core import Experiment
 
+    training = training_configuration(workspace, experiment, model, compute, environment, former_run_id)
     with explained(TrainingError, f"submit tuning '{run_id}'", f"Check {_SETTINGS}.* in the settings."):
-        configuration = tuning_configuration(
-            experiment.hyperparameter_sampling,
-            training_configuration(workspace, experiment, model_path, compute, environment),
-            attempt,
-        )
+        configuration = tuning_configuration(experiment.hyperparameter_sampling, training, attempt)
         Experiment(workspace, experiment.name).submit(configuration, tags=dict(experiment.run_tags))
     return attempt
 
@@ -303,9 +304,7 @@ def _used_up(parent: Run, sampling: HyperparameterSamplingSettings) -> bool:
     """Whether a tuning was cancelled by its own budget, rather than by a person."""
     if sampling.max_duration_minutes is None:
         return False
-    details = parent.get_details()
-    start, end = (datetime.fromisoformat(details[key].replace("Z", "+00:00")) for key in ("startTimeUtc", "endTimeUtc"))
-    return (end - start).total_seconds() >= sampling.max_duration_minutes * 60 - _BUDGET_SLACK_SECONDS
+    return seconds_of(parent.get_details()) >= sampling.max_duration_minutes * 60 - _BUDGET_SLACK_SECONDS
 
 
 def best_run(
