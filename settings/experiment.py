@@ -414,7 +414,7 @@ class ResumeStateSettings(Section):
     resume_from_state: bool = Field(False, description="Hand on the outputs of a former run.", examples=[True])
     run_id: Text | None = Field(
         None,
-        description="The former run; null is the one that made the model in production (without one, there is no state).",
+        description="The former run; null is the one that made the model in production, or none without one.",
         examples=["diabetes-ridge_1"],
     )
     data_reference_name: ReferenceName | None = Field(

@@ -98,7 +98,7 @@ def cannot_change(wanted: WantedCompute, fixed: tuple[Difference, ...]) -> Compu
     differences = " and ".join(f"{option} {found}, the settings want {value}" for option, found, value in fixed)
     return ComputeError(
         f"Compute target '{wanted.name}' has {differences}; Azure cannot change it.",
-        "Set compute_target.training.recreate_on_change, and it is made anew; or choose another name or the same value.",
+        "Set compute_target.training.recreate_on_change to have it made anew, or choose another name.",
     )
 
 
