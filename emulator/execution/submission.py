@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import Field, PositiveInt, ValidationError
 
 from emulator.errors import bad_request, not_emulated
 from emulator.execution.distribution import Distribution
+from emulator.execution.run_data import DataInput, DataReference, OutputData
+from emulator.execution.section import Section
 from emulator.state import Record
 
 _FRAMEWORKS = frozenset({"python", "pytorch", "tensorflow", "chainer"})
@@ -17,30 +18,26 @@ _MPI = frozenset({"mpi", "intelmpi", "openmpi"})
 _TORCH_BACKENDS = frozenset({"gloo", "nccl"})
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
-
-
-class MpiSection(_Section):
+class MpiSection(Section):
     """``azureml.core.runconfig.MpiConfiguration``."""
 
     process_count_per_node: PositiveInt = 1
 
 
-class TensorflowSection(_Section):
+class TensorflowSection(Section):
     """``azureml.core.runconfig.TensorflowConfiguration``."""
 
     worker_count: PositiveInt = 1
     parameter_server_count: int = 0
 
 
-class PyTorchSection(_Section):
+class PyTorchSection(Section):
     """``azureml.core.runconfig.PyTorchConfiguration``. ``process_count`` of ``None`` is one process on each node."""
 
     process_count: PositiveInt | None = None
 
 
-class RunConfiguration(_Section):
+class RunConfiguration(Section):
     """``azureml.core.RunConfiguration`` as far as it is executed. ``max_run_duration_seconds``: ``None`` is endless.
 
     All sections are always sent: framework and communicator say which one counts.
@@ -58,10 +55,10 @@ class RunConfiguration(_Section):
     pytorch: PyTorchSection = PyTorchSection()
     max_run_duration_seconds: float | None = None
     environment: Record
-    environment_variables: dict[str, str] = {}
-    data_references: Record = {}
-    data: Record = {}
-    output_data: Record = {}
+    environment_variables: dict[str, str] = Field(default_factory=dict)
+    data_references: dict[str, DataReference] = Field(default_factory=dict)
+    data: dict[str, DataInput] = Field(default_factory=dict)
+    output_data: dict[str, OutputData] = Field(default_factory=dict)
 
     @property
     def title(self) -> str:
