@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from flows.gate_report import broken_rule, comparison_lines, data_lines
 from flows.markdown import fenced, inline, plain, section, table
@@ -14,6 +15,7 @@ from tasks.values import (
     ReportedError,
     RunReport,
     StageReport,
+    Tuning,
 )
 
 
@@ -24,11 +26,11 @@ def write_report(report: RunReport, directory: Path) -> Path:
     """
     folder = directory / _folder_name(report)
     folder.mkdir(parents=True, exist_ok=True)
-    plots = gate_plots(report.comparison, report.data)
+    plots = plots_of(report)
     for name, content in plots.items():
         (folder / name).write_bytes(content)
     _write_atomically(folder / "report.json", report.model_dump_json(indent=2) + "\n")
-    _write_atomically(folder / "report.md", render_markdown(report, tuple(plots)))
+    _write_atomically(folder / "report.md", render_markdown(report, {name: name for name in plots}))
 
     link = directory / f".latest-{os.getpid()}"
     link.unlink(missing_ok=True)
@@ -81,16 +83,26 @@ def explanations(report: RunReport) -> tuple[str, ...]:
     return report.comparison.reasons + report.comparison.notes if report.comparison else ()
 
 
-def render_markdown(report: RunReport, plots: Sequence[str] = ()) -> str:
+def plots_of(report: RunReport) -> dict[str, bytes]:
+    """PNG files by name; only those that have something to show."""
+    plots = gate_plots(report.comparison, report.data)
+    if report.tuning is not None:
+        from flows.plots.tuning import plot_tuning
+
+        plots["tuning.png"] = plot_tuning(report.tuning)
+    return plots
+
+
+def render_markdown(report: RunReport, plots: Mapping[str, str] = MappingProxyType({})) -> str:
     """The report as GitHub and Prefect's UI show it. Sections that the run did not reach are left out.
 
     Args:
-        plots: names of PNG files beside the report.
+        plots: addresses of :func:`plots_of`, by name.
     """
     return "\n".join(_lines(report, plots)) + "\n"
 
 
-def _lines(report: RunReport, plots: Sequence[str]) -> Iterator[str]:
+def _lines(report: RunReport, plots: Mapping[str, str]) -> Iterator[str]:
     yield f"# {headline(report)}"
     yield ""
     yield f"Started {report.started:%Y-%m-%d %H:%M:%S} UTC, took {duration(report.total_seconds)}."
@@ -100,8 +112,11 @@ def _lines(report: RunReport, plots: Sequence[str]) -> Iterator[str]:
         yield from data_lines(report.data)
     if report.comparison:
         yield from comparison_lines(report.comparison)
+    if report.tuning:
+        yield from _tuning(report.tuning)
     if plots:
-        yield from section("Plots", [f"![{name.removesuffix('.png')}]({name})" for name in plots])
+        pictures = (f"![{name.removesuffix('.png')}]({address})" for name, address in plots.items())
+        yield from section("Plots", pictures)
     if report.model:
         yield from section("Model", [f"{inline(report.model.name)} version {report.model.version}"])
     if report.profile:
@@ -121,6 +136,32 @@ def _error(error: ReportedError) -> Iterator[str]:
     yield from section("Error", [inline(error.message), "", inline(error.next_step)])
     if error.log_tail:
         yield from ["", *fenced(plain(error.log_tail))]
+
+
+def _tuning(tuning: Tuning) -> Iterator[str]:
+    policy = f", policy {tuning.policy}" if tuning.policy else ""
+    goal = "larger" if tuning.goal == "max" else "smaller"
+    best = tuning.best_trial
+    lines = [
+        f"{tuning.method.capitalize()} sampling{policy}: {len(tuning.trials)} trials, best {inline(tuning.metric)} "
+        f"{best.metric:.6g} in trial {best.number}; {goal} is better.",
+        "",
+    ]
+    rows = [
+        (
+            f"{trial.number}, best" if trial is best else str(trial.number),
+            *(_value(trial.hyperparameters.get(name, "")) for name in best.hyperparameters),
+            "" if trial.metric is None else f"{trial.metric:.6g}",
+            trial.state,
+        )
+        for trial in tuning.trials
+    ]
+    lines += table(("trial", *best.hyperparameters, tuning.metric, "state"), rows)
+    yield from section("Tuning", lines)
+
+
+def _value(hyperparameter: object) -> str:
+    return f"{hyperparameter:.6g}" if isinstance(hyperparameter, float) else str(hyperparameter)
 
 
 def _latency(latency: LatencyProfile) -> Iterator[str]:
@@ -153,6 +194,7 @@ def _where_to_look(report: RunReport) -> Iterator[str]:
             "training run",
             report.run and f"{report.run.id} in experiment {report.run.experiment}: {report.run.portal_url}",
         ),
+        ("tuning", report.tuning and f"{report.tuning.run_id}: {report.tuning.portal_url}"),
         ("workspace", f"{report.workspace.name} ({report.workspace.cloud})"),
         ("settings", report.settings),
     ]

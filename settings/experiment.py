@@ -377,6 +377,8 @@ class HyperparameterSamplingSettings(Section):
                 ("parameters", argument, "distribution"),
                 f"must be one of: {', '.join(allowed)}, for {self.method} sampling",
             )
+        if self.method == "bayesian":
+            yield from _mistakes_of_bayesian(argument, distribution)
         for parameter in type(distribution.parameters).model_fields:
             if getattr(distribution.parameters, parameter) is None:
                 at = ("parameters", argument, "parameters", parameter)
@@ -392,6 +394,23 @@ class HyperparameterSamplingSettings(Section):
             yield Mistake(
                 ("policy", "truncationselection", "truncation_percentage"), "is required by truncationselection"
             )
+
+
+def _mistakes_of_bayesian(argument: str, distribution: Distribution) -> Iterator[Mistake]:
+    """What azureml.train.hyperdrive.BayesianParameterSampling wants beyond the distribution's own rules."""
+    at = ("parameters", argument, "parameters")
+    given = distribution.parameters
+    if isinstance(given, ChoiceParameters) and given.options:
+        kinds = {
+            str if isinstance(option, str) else bool if isinstance(option, bool) else float for option in given.options
+        }
+        if bool in kinds or len(kinds) > 1:
+            yield Mistake((*at, "options"), "must be all text or all numbers, for bayesian sampling")
+    if isinstance(given, QuantizedRangeParameters):
+        for name in ("min_value", "max_value"):
+            value = getattr(given, name)
+            if value is not None and not float(value).is_integer():
+                yield Mistake((*at, name), "must be a whole number, for bayesian sampling")
 
 
 class DataPathBinding(Section):

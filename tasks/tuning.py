@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from settings.deployment import ModelSettings
 
 _SETTINGS = "experiment.hyperparameter_sampling"
-_BUDGET_SLACK_SECONDS = 60.0
+_USED_UP = 0.95  # of its minutes: a tuning that was canceled later than that was canceled by its own budget
 
 
 def submit_tuning(
@@ -218,21 +218,21 @@ class _Watch:
     def _trial(self, child: Run, hyperparameters: str | None) -> Trial:
         if child.id in self._ended:
             return self._ended[child.id]
-        state, metric = child.status, None
-        if state in FINAL:
-            metric = self._metric(child, state)
+        ended = child.status in FINAL
+        # The parent's tag may come late; the child has the same.
+        known = hyperparameters or child.tags.get("hyperparameters")
         trial = Trial(
             number=int(child.id.rpartition("_")[2]),
             run_id=child.id,
-            hyperparameters=json.loads(hyperparameters or "{}"),
-            metric=metric,
-            state=state,
+            hyperparameters=json.loads(known or "{}"),
+            metric=self._metric(child) if ended else None,
+            state=child.status,
         )
-        if state in FINAL:
+        if ended and known:
             self._ended[child.id] = trial
         return trial
 
-    def _metric(self, child: Run, state: str) -> float | None:
+    def _metric(self, child: Run) -> float | None:
         """The best value of the primary metric, as HyperDrive ranks children."""
         name = self._sampling.primary_metric_name
         logged = child.get_metrics(name).get(name)
@@ -242,7 +242,7 @@ class _Watch:
             return max(finite) if self._sampling.primary_metric_goal == "max" else min(finite)
         if values:
             return math.nan
-        if state == "Completed" and all(trial.metric is None for trial in self._ended.values()):
+        if child.status == "Completed" and all(trial.metric is None for trial in self._ended.values()):
             seen = ", ".join(sorted(child.get_metrics())) or "nothing"
             raise MetricNotLogged(
                 f"Child '{child.id}' has completed without having logged the primary metric '{name}'; "
@@ -304,7 +304,7 @@ def _used_up(parent: Run, sampling: HyperparameterSamplingSettings) -> bool:
     """Whether a tuning was cancelled by its own budget, rather than by a person."""
     if sampling.max_duration_minutes is None:
         return False
-    return seconds_of(parent.get_details()) >= sampling.max_duration_minutes * 60 - _BUDGET_SLACK_SECONDS
+    return seconds_of(parent.get_details()) >= sampling.max_duration_minutes * 60 * _USED_UP
 
 
 def best_run(
