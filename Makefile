@@ -38,7 +38,9 @@ down: $(VENV)/ready  ## stop the emulator and the Prefect server
 	@$(BIN)/python -m emulator stop
 
 .PHONY: test
-test: $(VENV)/ready  ## all tests
+test: $(VENV)/ready  ## all tests; installs Debian's SSH server when it is missing
+	@test -x /usr/sbin/sshd || { echo "installing openssh-server ..." && \
+		apt-get update -qq && apt-get install -y -qq openssh-server >/dev/null; }
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: test-backends
@@ -57,7 +59,10 @@ test-browser: $(VENV)/ready  ## what Prefect's UI shows of a run; installs Debia
 
 .PHONY: test-pytorch
 test-pytorch: $(VENV)/ready  ## torch.distributed in a run, with a PyTorch that is installed for it
-	@$(BIN)/python -m pytest -m pytorch
+	@test -x .pytorch/bin/python || { echo "installing torch in .pytorch ..." && $(PYTHON) -m venv .pytorch; }
+	@.pytorch/bin/python -c "import torch, numpy" 2>/dev/null || \
+		.pytorch/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy
+	@PYTORCH_PYTHON=$(CURDIR)/.pytorch/bin/python $(BIN)/python -m pytest -m pytorch
 
 .PHONY: test-postgresql
 test-postgresql: $(VENV)/ready  ## the tests of a Prefect server for teams; installs Debian's PostgreSQL when it is missing
@@ -96,7 +101,7 @@ lock: $(VENV)/ready  ## make requirements.txt anew from pyproject.toml
 
 .PHONY: clean
 clean: down  ## stop everything and remove the virtual environment, all local state and reports
-	@rm -rf $(VENV) .emulator .prefect reports
+	@rm -rf $(VENV) .pytorch .emulator .prefect reports
 
 .PHONY: help
 help:

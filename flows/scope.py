@@ -61,6 +61,8 @@ def without_effect(settings: Settings) -> Iterator[str]:
                 f"experiment.framework.{name}._enable_optimized_mode has no effect any more: it belonged to the "
                 "Estimator classes, which ended in 2020."
             )
+    if not experiment.history.snapshot_project:
+        yield "experiment.history.snapshotProject has no effect: the snapshot is how the code reaches the compute."
     chosen = experiment.framework.name
     installed = next((name for name in ("user_managed", "use_custom_environment") if getattr(experiment, name)), None)
     if getattr(experiment.framework, chosen).framework_version is None:

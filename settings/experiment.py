@@ -504,7 +504,11 @@ class HistorySettings(Section):
 
     output_collection: bool = Field(True, description="Keep the outputs directory.", examples=[True])
     snapshot_project: bool = Field(
-        True, alias="snapshotProject", description="Keep a snapshot of the source directory.", examples=[True]
+        True,
+        alias="snapshotProject",
+        description="Keep a snapshot of the source directory. It is how it reaches the compute, so that false has no "
+        "effect.",
+        examples=[True],
     )
     directories_to_watch: tuple[RelativePath, ...] = Field(
         ("logs",),

@@ -164,7 +164,6 @@ def training_configuration(
     run_configuration.source_directory_data_store = experiment.source_directory_datastore
     history = run_configuration.history
     history.output_collection = experiment.history.output_collection
-    history.snapshot_project = experiment.history.snapshot_project
     history.directories_to_watch = list(experiment.history.directories_to_watch)
     run_configuration.environment_variables = {
         MODEL_NAME_VARIABLE: model.name,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emulator.certificates import check_certificate
+from emulator.environments.store import without_registry_password
 from emulator.errors import ServiceError, bad_request, not_emulated
 from emulator.services.traffic import check_versions, shares, with_default
 
@@ -134,7 +135,10 @@ def complete(body: Configuration, location: str, before: Configuration | None = 
         return _complete_endpoint(body, before)
     if compute_type not in ("ACI", "AKS"):
         raise not_emulated(f"services of type {compute_type}, only ACI, AKS and AKSENDPOINT")
-    _check_image_request(body.get("environmentImageRequest"))
+    request = body.get("environmentImageRequest")
+    _check_image_request(request)
+    environment = without_registry_password(request["environment"])
+    body = {**body, "environmentImageRequest": {**request, "environment": environment}}
     if compute_type == "AKS":
         return _complete_aks(_filled(body, _AKS), before)
     configuration: Configuration = _filled(body, _ACI)

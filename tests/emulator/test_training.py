@@ -357,21 +357,28 @@ def test_lines_of_the_log_are_shown_as_they_come(train: Trainer) -> None:
     assert states[-1] == "Completed"
 
 
-def test_history_and_datastore_are_kept_with_the_run(workspace: Workspace, train: Trainer) -> None:
-    try:
-     trained = train(
-        SEE,
-        **HERE,
-        history={"output_collection": True, "snapshotProject": True, "directoriesToWatch": ("logs", "plots")},
-        source_directory_datastore="workspaceblobstore",
-    )
-    except TrainingError as e:
-     print(e.log_tail); raise
+def test_watched_directories_are_kept_and_outputs_unless_they_are_not_collected(
+    workspace: Workspace, train: Trainer
+) -> None:
+    script = """
+        from pathlib import Path
+        for name in ("outputs", "logs", "plots"):
+            Path(name).mkdir(exist_ok=True)
+            Path(name, "a.txt").write_text(name)
+    """
 
-    definition = run_of(workspace, trained).get_details()["runDefinition"]
-    assert definition["history"]["snapshotProject"] is False
-    assert definition["history"]["directoriesToWatch"] == ["logs", "plots"]
-    assert definition["sourceDirectoryDataStore"] == "workspaceblobstore"
+    def files(trained: TrainedRun) -> set[str]:
+        return {name for name in run_of(workspace, trained).get_file_names() if name.endswith("a.txt")}
+
+    watched = {"directoriesToWatch": ("logs", "plots")}
+    assert files(train(script, **HERE, history=watched)) == {"outputs/a.txt", "logs/a.txt", "plots/a.txt"}
+    assert files(train(script, **HERE, history={"output_collection": False})) == {"logs/a.txt"}
+
+
+def test_the_datastore_of_the_source_directory_is_kept_with_the_run(workspace: Workspace, train: Trainer) -> None:
+    trained = train(SEE, **HERE, source_directory_datastore="workspaceblobstore")
+
+    assert run_of(workspace, trained).get_details()["runDefinition"]["sourceDirectoryDataStore"] == "workspaceblobstore"
 
 
 def test_image_and_its_settings_are_kept_and_the_registrys_password_is_not(
