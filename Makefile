@@ -70,6 +70,13 @@ test-postgresql: $(VENV)/ready  ## the tests of a Prefect server for teams; inst
 		apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; }
 	@$(BIN)/python -m pytest -m postgresql
 
+.PHONY: mutants
+mutants: $(VENV)/ready  ## break the model gate in every way that mutmut knows, and fail when its tests do not notice
+	@rm -rf mutants
+	@$(BIN)/python -m mutmut run --max-children 2 >mutants.log 2>&1 || { tail -n 40 mutants.log; exit 1; }
+	@$(BIN)/python -m mutmut results --all true | awk '$$2 != "killed" {print; alive++} \
+		END {print NR - alive " of " NR " mutants killed"; exit alive || !NR}'
+
 .PHONY: lint
 lint: $(VENV)/ready  ## ruff, mypy, import-linter, the workflows, and that generated files are fresh
 	@$(BIN)/ruff check .

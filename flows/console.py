@@ -37,6 +37,8 @@ _OUTCOME_STYLES = {
     "NotPromoted": "bold yellow",
     "Compared": "bold yellow",
     "DataRejected": "bold yellow",
+    "NotApproved": "bold yellow",
+    "Restored": "bold green",
     "RolledBack": "bold red",
     "Failed": "bold red",
 }

@@ -34,27 +34,15 @@ def activate_environment() -> None:
 
 
 def pool_exists() -> bool:
-    """Whether the server has the work pool.
-
-    Raises:
-        PrefectServerError: the server refuses the login.
-    """
+    """Whether the server has the work pool."""
     from prefect.client.orchestration import get_client
-    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+    from prefect.exceptions import ObjectNotFound
 
     try:
         with get_client(sync_client=True) as client:
             client.read_work_pool(POOL)
     except ObjectNotFound:
         return False
-    except PrefectHTTPStatusError as error:
-        status = error.response.status_code
-        if status not in (401, 403):
-            raise
-        raise PrefectServerError(
-            f"the Prefect server on {os.environ['PREFECT_API_URL']} refuses the login (HTTP {status}): set "
-            "PREFECT_API_KEY (Prefect Cloud) or PREFECT_API_AUTH_STRING (a server of your own) to the right one."
-        ) from error
     return True
 
 
@@ -128,7 +116,8 @@ def main() -> int:
     commands.add_parser("worker", help="carry out runs in the foreground, until Ctrl-C")
     arguments = parser.parse_args()
     try:
-        prefect_server.use()
+        if note := prefect_server.check(prefect_server.use()):
+            print(f"note: {note}", file=sys.stderr)
         activate_environment()
         if arguments.command == "deploy":
             return deploy(arguments.from_repository, arguments.tell_of_crashes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flows.markdown import inline, section, table
-from tasks.gate.rules import between, tell_apart
+from tasks.gate.rules import tell_apart
 from tasks.values import DataFailure, DataReport, ReportedComparison
 
 _FINGERPRINT_CHARACTERS = 12
@@ -65,9 +65,11 @@ def comparison_lines(comparison: ReportedComparison) -> Iterator[str]:
         direction = "larger" if row.larger_is_better else "smaller"
         verdict = f"{row.verdict}, which blocks" if row.blocks else row.verdict
         improvement = "" if row.improvement is None else f"{row.improvement:.4g}"
-        interval = between(row.interval) if row.interval else ""
+        interval = f"{row.interval.low:.4g} to {row.interval.high:.4g}" if row.interval else ""
         rows.append((row.name, direction, candidate, production, improvement, interval, verdict))
     if rows:
-        header = ("metric", "better is", "candidate", "production", "improvement", "which lies", "candidate is")
+        header = ("metric", "better is", "candidate", "production", "improvement", "interval", "candidate is")
         lines += ["", *table(header, rows)]
+    for confidence in sorted({row.interval.confidence for row in comparison.table if row.interval}):
+        lines += ["", f"Intervals are those of the improvement, by a paired bootstrap with {confidence:g} confidence."]
     yield from section("Why", lines)

@@ -48,20 +48,19 @@ def compare(
         TestSetError: a metric does not follow from the predictions.
     """
     listed = listed_metrics(parameters)
-    new, old = candidate.metrics, production.metrics if production else None
+    new: Mapping[str, float] = candidate.metrics
+    old: Mapping[str, float] = production.metrics if production else {}
     common = test_set.production if test_set else None
     if test_set and common and test_set.scored_again:
         new, old = scores(test_set.candidate, listed), scores(common, listed)
-    wanted = tuple(rules(listed, [*new, *(old or ())]))
+    wanted = tuple(rules(listed, [*new, *old]))
     _check_candidate(candidate, new, wanted)
-    if production and old is not None:
+    if production:
         _check_production(production, old, wanted)
     significance = parameters.significance
     must = significance is not None and significance.required
     table = tuple(
-        compare_metric(
-            rule, new[rule.name], None if old is None else old[rule.name], _interval(rule, test_set, significance), must
-        )
+        compare_metric(rule, new[rule.name], old.get(rule.name), _interval(rule, test_set, significance), must)
         for rule in wanted
     )
     promote, reasons = _decide(candidate, production, table, wanted)

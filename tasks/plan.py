@@ -11,8 +11,10 @@ from tasks.compute import check_purpose, find_compute
 from tasks.deployment import Stage, service_name
 from tasks.environment import find_environment, latest_if_same, scoring_environment, training_environment
 from tasks.errors import EnvironmentBuildError, MlopsError, WorkspaceError, http_status
-from tasks.evaluation import find_service, production_model
+from tasks.evaluation import find_service, is_endpoint, production_model
+from tasks.gate.rules import listed_metrics
 from tasks.operation import explained
+from tasks.production import check_kind
 from tasks.progress import report
 from tasks.training import arguments
 from tasks.training_compute import (
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from settings import Settings
     from settings.compute_target import AksProdSettings, AksTestSettings
+    from settings.data import DataSettings
     from settings.deployment import ImageSettings
     from settings.experiment import ExperimentSettings
     from tasks.compute import Purpose
@@ -48,10 +51,11 @@ def plan(target: WorkspaceTarget, settings: Settings) -> tuple[PlannedStep, ...]
     """
     there = workspace_is_there(target)
     deployment = settings.deployment
-    clusters = settings.compute_target.deployment
+    clusters, rules = settings.compute_target.deployment, settings.data
 
     steps: Iterable[tuple[str, Callable[[], _Found]]] = (
         ("workspace", lambda: _workspace(target, there, settings.workspace.create_if_missing)),
+        *([("data", lambda: _data(rules))] if rules is not None else []),
         ("training compute", lambda: _training_compute(target, settings, there)),
         ("training environment", lambda: _training_environment(target, settings.experiment, there)),
         ("scoring environment", lambda: _scoring_environment(target, deployment.image, there)),
@@ -160,17 +164,27 @@ def _environment(target: WorkspaceTarget, environment: Environment, there: bool)
     return "create", f"{environment.name}, unless an earlier version has the same content", "the build of its image"
 
 
+def _data(rules: DataSettings) -> _Found:
+    drift = f", and its drift from {rules.drift.reference}" if rules.drift is not None else ""
+    return "run", f"judge {rules.source} by its rules{drift}; the run ends as DataRejected if it breaks one", None
+
+
 def _training(settings: Settings) -> _Found:
     experiment, wanted = settings.experiment, wanted_compute(settings.compute_target)
     line = " ".join(str(word) for word in (experiment.entry_script, *arguments(experiment)))
-    count, size = experiment.distributed_training.node_count, getattr(wanted, "vm_size", None)
-    nodes = _nodes(count, size) if size else wanted.name
-    return "run", f"{line} on {wanted.name}", f"{nodes} for up to {settings.waiting.training_minutes:g} minutes"
+    what, nodes = f"{line} on {wanted.name}", experiment.distributed_training.node_count
+    sampling = experiment.hyperparameter_sampling
+    if sampling.use_hyperparameter_sampling:
+        runs, at_once = sampling.max_total_runs or 1, sampling.max_concurrent_runs or sampling.max_total_runs or 1
+        nodes = min(at_once * nodes, settings.compute_target.nodes_at_a_time[0])
+        what += f", {runs} times with {', '.join(sampling.parameters)} by {sampling.method} search"
+    size = getattr(wanted, "vm_size", None)
+    used = _nodes(nodes, size) if size else wanted.name
+    return "run", what, f"{used} for up to {settings.waiting.training_minutes:g} minutes"
 
 
 def _evaluation(target: WorkspaceTarget, settings: Settings, there: bool) -> _Found:
-    listed = settings.deployment.model.evaluation_parameters
-    metrics = ", ".join([*listed.larger_is_better, *listed.smaller_is_better]) or "no metric"
+    metrics = ", ".join(listed_metrics(settings.deployment.model.evaluation_parameters)) or "no metric"
     production = production_model(target, settings.deployment) if there else None
     if production is None:
         return "run", f"compare {metrics}: production serves no model, so the first one is promoted", None
@@ -230,6 +244,8 @@ def _release(target: WorkspaceTarget, settings: Settings, there: bool) -> _Found
     replicas = "replicas on the prod cluster, which costs the same with and without"
     if service is None:
         return "create", f"service {name}, and tests it", replicas
-    if service.state == "Failed":
-        return "create", f"service {name} anew: the one that is there has failed; and tests it", replicas
+    check_kind(service, settings.deployment)
+    if is_endpoint(service):
+        percents = ", ".join(map(str, settings.deployment.prod_deployment.canary.steps))
+        return "change", f"a version of {name} takes {percents} percent of the traffic, and all if it holds", replicas
     return "change", f"service {name} in place, tests it, and brings the former model back if it fails", replicas

@@ -14,15 +14,25 @@ from typing import TYPE_CHECKING
 from settings.deployment import DeploymentSettings
 from settings.workspace import WorkspaceTarget
 from tasks.errors import RegistrationError
-from tasks.evaluation import PRODUCTION, STAGE_TAG
+from tasks.evaluation import PRODUCTION, STAGE_TAG, model_version
 from tasks.operation import azure_operation, explained
 from tasks.progress import report
-from tasks.values import Comparison, Lineage, ModelVersion, RegisteredEnvironment, RegisteredModel, Scoring
+from tasks.values import (
+    Comparison,
+    Lineage,
+    ModelVersion,
+    RegisteredEnvironment,
+    RegisteredModel,
+    Scoring,
+    UnfinishedRelease,
+)
 from tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from azureml.core import Model, Run
+    from azureml.core import Model, Run, Workspace
 
+ARCHIVED, ROLLED_BACK = "archived", "rolled-back"
+"""Stages of models that production served once; the second was taken out of it by hand."""
 SCORING_FOLDER = "scoring"
 """Where a run keeps the scoring script that its model was released with."""
 
@@ -31,6 +41,7 @@ MODEL_CARD_FOLDER = "model_card"
 
 _ENTRY_SCRIPT = "scoring_entry_script"
 _ENVIRONMENT = "scoring_environment"
+_COMPARED_WITH = "compared_with"
 _LONGEST = 1000  # characters of a property's value
 
 
@@ -119,7 +130,7 @@ def _lineage(comparison: Comparison, scoring: Scoring, lineage: Lineage, run: Ru
     return {
         **{f"metric_{name}": repr(value) for name, value in candidate.metrics.items()},
         **{name: value for name, value in known.items() if value is not None},
-        "compared_with": f"{production.name}:{production.version}" if production else "none",
+        _COMPARED_WITH: f"{production.name}:{production.version}" if production else "none",
         "comparison": "; ".join(comparison.reasons)[:_LONGEST],
         "training_environment": f"{candidate.environment_name}:{candidate.environment_version}",
         "settings_sha256": lineage.settings_sha256,
@@ -160,21 +171,102 @@ def scoring_of(target: WorkspaceTarget, version: ModelVersion, directory: Path) 
     )
 
 
-def mark_released(target: WorkspaceTarget, released: RegisteredModel, former: ModelVersion | None) -> None:
-    """Say in the models' tags which one production serves now, and that the former one is archived.
+def mark_released(
+    target: WorkspaceTarget, released: RegisteredModel | ModelVersion, replaced_as: str = ARCHIVED
+) -> None:
+    """Say in the models' tags which one production serves now, and what became of the one before.
+
+    The tag of the released model is written last: as long as it is missing, the release is not finished.
+
+    Args:
+        replaced_as: the stage of the model that was replaced, "archived" or "rolled-back".
 
     Raises:
         RegistrationError: the tags cannot be written.
     """
+    workspace = open_workspace(target)
+    what = f"tag model {released.name}:{released.version}"
+    with explained(RegistrationError, what, "Set the tag `stage` by hand in the studio."):
+        for model in _with_stage(workspace, released.name, PRODUCTION):
+            if int(model.version) != released.version:
+                model.add_tags({STAGE_TAG: replaced_as})
+        _model(workspace, released.name, released.version).add_tags({STAGE_TAG: PRODUCTION})
+
+
+def unfinished_release(target: WorkspaceTarget, served: ModelVersion) -> UnfinishedRelease | None:
+    """Whether the release of the model that production serves was broken off before its tags were written.
+
+    Raises:
+        RegistrationError: the tags cannot be read.
+    """
+    workspace = open_workspace(target)
+    what = f"read the tags of model {served.name}:{served.version}"
+    with explained(RegistrationError, what, "Look at the model in the Azure ML studio."):
+        model = _model(workspace, served.name, served.version)
+        if model.tags.get(STAGE_TAG) == PRODUCTION:
+            return None
+        tagged = _with_stage(workspace, served.name, PRODUCTION)
+        name, _, version = model.properties.get(_COMPARED_WITH, "").rpartition(":")
+        former = tagged[0] if tagged else _model(workspace, name, int(version)) if name else None
+        return UnfinishedRelease(model=_value(model), former=former and model_version(workspace, former))
+
+
+def version_to_restore(
+    target: WorkspaceTarget, deployment: DeploymentSettings, wanted: int | None, served: ModelVersion
+) -> ModelVersion:
+    """The version that a rollback brings back: the wanted one, or the one that was released before the served one.
+
+    Raises:
+        RegistrationError: there is none, or it was never released.
+    """
+    workspace, name = open_workspace(target), deployment.model.name
+    with explained(RegistrationError, f"find the versions of model '{name}'", "Look at them in the studio."):
+        stages = {
+            int(model.version): stage
+            for stage in (PRODUCTION, ARCHIVED, ROLLED_BACK)
+            for model in _with_stage(workspace, name, stage)
+        }
+        chosen = wanted if wanted in stages else None if wanted else released_before(served.version, stages)
+        if chosen is None:
+            others = ", ".join(str(version) for version in sorted(stages) if version != served.version) or "none"
+            missing = (
+                f"Version {wanted} of model '{name}' was never released."
+                if wanted
+                else f"No version of model '{name}' was released before version {served.version}, which is served now."
+            )
+            raise RegistrationError(missing, f"Versions that can be brought back with --to: {others}.")
+        return model_version(workspace, _model(workspace, name, chosen))
+
+
+def released_before(served: int, stages: Mapping[int, str]) -> int | None:
+    """The version to go back to from the served one; None when there is none. Pure.
+
+    Args:
+        stages: of each version that was ever released, from its tag. The served one is not among them when its release
+            was broken off, and has the stage of a former one when a rollback to it was.
+    """
+    stage = stages.get(served)
+    if stage in (ARCHIVED, ROLLED_BACK):
+        return served
+    if stage is None and PRODUCTION in stages.values():
+        return max(version for version, each in stages.items() if each == PRODUCTION)
+    return max((version for version, each in stages.items() if each == ARCHIVED and version < served), default=None)
+
+
+def _with_stage(workspace: Workspace, name: str, stage: str) -> list[Model]:
     from azureml.core import Model
 
-    workspace = open_workspace(target)
-    with explained(RegistrationError, f"tag model {released.model_id}", "Set the tag `stage` by hand in the studio."):
-        Model(workspace, id=released.model_id).add_tags({STAGE_TAG: PRODUCTION})
-        if former is not None and former.version != released.version:
-            Model(workspace, former.name, version=former.version).add_tags({STAGE_TAG: "archived"})
+    return list(Model.list(workspace, name=name, tags=[[STAGE_TAG, stage]]))
+
+
+def _model(workspace: Workspace, name: str, version: int) -> Model:
+    from azureml.core import Model
+
+    return Model(workspace, name, version=version)
 
 
 scoring_of_task = azure_operation("find former scoring script")(scoring_of)
 register_model_task = azure_operation("registration")(register_model)
 mark_released_task = azure_operation("mark as production")(mark_released)
+unfinished_release_task = azure_operation("unfinished release")(unfinished_release)
+version_to_restore_task = azure_operation("version to restore")(version_to_restore)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from settings.experiment import DataReferenceSettings, ExperimentSettings, ResumeStateSettings
+from settings.experiment import DataReferenceSettings, DatasetSettings, ExperimentSettings, ResumeStateSettings
+from tasks.cache_key import cache_key, content_of
 from tasks.errors import TrainingError
 from tasks.operation import explained
 from tasks.progress import report
@@ -25,9 +25,10 @@ from tasks.progress import report
 if TYPE_CHECKING:
     from azureml.core import Datastore, Run, Workspace
     from azureml.core.runconfig import DataReferenceConfiguration
+    from azureml.data import FileDataset, TabularDataset
+    from azureml.data.dataset_consumption_config import DatasetConsumptionConfig
 
 OUTPUTS = "outputs/"
-_BLOCK_BYTES = 1024 * 1024
 _RESUME_ARGUMENT = "--resume-from"  # as ScriptRunConfig(resume_from=...) names it
 _RESUME_REFERENCE = "MODEL_LOCATION"
 
@@ -58,7 +59,8 @@ def run_data(workspace: Workspace, experiment: ExperimentSettings, former: Run |
     references: dict[str, DataReferenceConfiguration] = {}
     for name, wanted in experiment.data_references.items():
         if wanted.dataset is not None:
-            arguments += [f"--{name}", _dataset_input(workspace, name, wanted)]
+            dataset = _dataset(workspace, name, wanted.dataset)
+            arguments += [f"--{name}", _dataset_input(dataset, name, wanted)]
         else:
             arguments += [f"--{name}", _variable(name)]
             references[name] = _reference(workspace, name, wanted)
@@ -67,6 +69,21 @@ def run_data(workspace: Workspace, experiment: ExperimentSettings, former: Run |
         arguments += [_RESUME_ARGUMENT, _variable(name)]
         references[name] = _former_outputs(workspace, former, experiment.resume_state)
     return RunData(tuple(arguments), references)
+
+
+def fingerprints(workspace: Workspace, experiment: ExperimentSettings) -> dict[str, str]:
+    """What the data of the settings is now, where they do not say it: contents of local files, latest versions.
+
+    Raises:
+        TrainingError: a data set is not there.
+    """
+    found = {}
+    for name, wanted in experiment.data_references.items():
+        if wanted.local_path is not None:
+            found[name] = content_hash(Path(wanted.local_path))
+        elif wanted.dataset is not None:
+            found[name] = str(_dataset(workspace, name, wanted.dataset).version)
+    return found
 
 
 def _variable(name: str) -> str:
@@ -105,37 +122,31 @@ def _uploaded(datastore: Datastore, name: str, local: Path) -> str:
     return f"{place}/{local.name}"
 
 
-def content_hash(path: Path) -> str:
-    """A digest of the names and contents of all files below a path, or of the one file."""
-    digest = hashlib.sha256()
-    for file in _files(path):
-        digest.update(f"{file.relative_to(path.parent)}\0{file.stat().st_size}\0".encode())
-        with file.open("rb") as content:
-            while block := content.read(_BLOCK_BYTES):
-                digest.update(block)
-    return digest.hexdigest()[:16]
+def content_hash(local: Path) -> str:
+    """A digest of the names and contents of all files of a directory, or of the one file."""
+    files = content_of(local) if local.is_dir() else {local.name: hashlib.sha256(local.read_bytes()).hexdigest()}
+    return cache_key("local data", files=files)
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-    else:
-        yield from sorted(file for file in path.rglob("*") if file.is_file())
-
-
-def _dataset_input(workspace: Workspace, name: str, wanted: DataReferenceSettings) -> Any:
+def _dataset(workspace: Workspace, name: str, wanted: DatasetSettings) -> FileDataset | TabularDataset:
     from azureml.core import Dataset
+
+    next_step = f"Check experiment.data_references.{name}.dataset, or register the data set."
+    with explained(TrainingError, f"get data set '{wanted.name}'", next_step):
+        return Dataset.get_by_name(workspace, wanted.name, wanted.version or "latest")
+
+
+def _dataset_input(
+    dataset: FileDataset | TabularDataset, name: str, wanted: DataReferenceSettings
+) -> DatasetConsumptionConfig:
     from azureml.data import TabularDataset
 
-    if wanted.dataset is None:
-        raise ValueError("a data set is asked for only where the settings name one")
-    next_step = f"Check experiment.data_references.{name}.dataset, or register the data set."
-    with explained(TrainingError, f"get data set '{wanted.dataset.name}'", next_step):
-        dataset = Dataset.get_by_name(workspace, wanted.dataset.name, wanted.dataset.version or "latest")
     named = dataset.as_named_input(name)
     if isinstance(dataset, TabularDataset):
         return named
-    return getattr(named, f"as_{wanted.mode}")(path_on_compute=wanted.path_on_compute)
+    if wanted.mode == "mount":
+        return named.as_mount(wanted.path_on_compute)
+    return named.as_download(wanted.path_on_compute)
 
 
 def _former_outputs(workspace: Workspace, former: Run, wanted: ResumeStateSettings) -> DataReferenceConfiguration:

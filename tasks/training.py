@@ -12,17 +12,26 @@ import time
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from settings.experiment import DistributedTrainingSettings, ExperimentSettings
 from settings.workspace import WorkspaceTarget
+from tasks.cache_key import cache_key, content_of, relevant_settings
 from tasks.environment import packages_to_change
 from tasks.errors import EnvironmentBuildError, MlopsError, TrainingError
 from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import lines_are_heard, report
-from tasks.run_data import run_data
+from tasks.run_data import fingerprints, run_data
 from tasks.run_log import FollowedLogs, log_tail, was_started
-from tasks.values import Hyperparameter, ReadyCompute, RegisteredEnvironment, TrainedRun
+from tasks.values import (
+    FLOW_RUN_TAG,
+    Hyperparameter,
+    Origin,
+    ReadyCompute,
+    RegisteredEnvironment,
+    SubmittedRun,
+    TrainedRun,
+)
 from tasks.waiting import poll
 from tasks.workspace import open_workspace
 
@@ -38,8 +47,13 @@ MODEL_NAME_VARIABLE = "MODEL_NAME"
 MODEL_FILE_VARIABLE = "MODEL_FILE"
 """Where the training script learns the path, below its working directory, that the settings want the model at."""
 
+KEY_TAG = "mlops_key"
+"""The tag of a run that holds the key of all that its result depends on."""
+
 FAILED = ("Failed", "Canceled", "NotResponding")
 FINAL = ("Completed", *FAILED)
+# How long each state takes nobody knows before; only that they follow each other.
+_PERCENT = {"Preparing": 10.0, "Queued": 20.0, "Running": 30.0, "Finalizing": 90.0, **dict.fromkeys(FINAL, 100.0)}
 
 _HINT_AFTER_MINUTES = 2
 _NODES_HINT = "nodes of the compute target start, are busy with other runs, or exceed the quota of the subscription"
@@ -59,44 +73,86 @@ def submit_training(
     model: ModelSettings,
     compute: ReadyCompute,
     environment: RegisteredEnvironment,
-    run_id: str,
+    origin: Origin,
     former_run_id: str | None = None,
-) -> str:
-    """Submit the training script, unless the run is there already: a retry then finds it instead of training twice.
+) -> SubmittedRun:
+    """Submit the training script, unless a run of the same script on the same inputs is there already.
+
+    Such a run has the same id, which is made of all that its result depends on: it is found again by a retry, by a flow
+    that was killed and is started again, and by any later flow.
 
     Args:
         model: what the script is to make; it is told name and path.
-        run_id: chosen by the caller, unique in the experiment; a run of that id that failed is not taken for ours, and
-            the next one is called ``<run_id>_2``.
+        origin: of the submission; says, too, whether what others have made may be taken.
         former_run_id: the run whose outputs are handed on.
-
-    Returns:
-        the run's id.
 
     Raises:
         TrainingError: the source directory is too large, data is not there, or Azure refuses the run.
     """
     check_source_directory(experiment.source_directory)
     workspace = open_workspace(target)
-    attempt, submitted = attempt_of(workspace, run_id)
-    if submitted:
-        report("found, submitted before")
-        return attempt
+    key = experiment_key("training", target, experiment, model, environment, origin, former_run_id)
+    run = attempt_of(workspace, f"{experiment.name}_{key}", origin)
+    if run.found:
+        return run
     from azureml.core import Experiment
 
     configuration = training_configuration(workspace, experiment, model, compute, environment, former_run_id)
-    with explained(TrainingError, f"submit training run '{run_id}'", "Check experiment.* in the settings."):
-        Experiment(workspace, experiment.name).submit(configuration, tags=dict(experiment.run_tags), run_id=attempt)
-    return attempt
+    with explained(TrainingError, f"submit training run '{run.run_id}'", "Check experiment.* in the settings."):
+        Experiment(workspace, experiment.name).submit(
+            configuration, tags=run_tags(experiment, key, origin), run_id=run.run_id
+        )
+    return run
 
 
-def attempt_of(workspace: Workspace, run_id: str) -> tuple[str, bool]:
-    """The id of the run that was submitted before and has not failed, or else the next one that is free."""
+def experiment_key(
+    kind: Literal["training", "tuning"],
+    target: WorkspaceTarget,
+    experiment: ExperimentSettings,
+    model: ModelSettings,
+    environment: RegisteredEnvironment,
+    origin: Origin,
+    former_run_id: str | None,
+) -> str:
+    """The key of all that the result of an experiment depends on."""
+    from azureml._project.ignore_file import get_project_ignore_file
+
+    directory = Path(experiment.source_directory)
+    return cache_key(
+        kind,
+        workspace=f"{target.subscription_id}/{target.resource_group}/{target.name}",
+        source=content_of(directory, get_project_ignore_file(str(directory.resolve())).is_file_excluded),
+        experiment=relevant_settings(experiment.model_dump(mode="json")),
+        model=[model.name, model.path],
+        environment=environment.model_dump(),
+        data=origin.data_fingerprint,
+        references=fingerprints(open_workspace(target), experiment),
+        former_run=former_run_id,
+        fresh=origin.flow_run_id if origin.fresh else None,
+    )
+
+
+def run_tags(experiment: ExperimentSettings, key: str, origin: Origin) -> dict[str, str]:
+    """The tags of a run: those of the settings, its key, and the flow run that it was made for."""
+    return {**experiment.run_tags, KEY_TAG: key, FLOW_RUN_TAG: origin.flow_run_id}
+
+
+def attempt_of(workspace: Workspace, run_id: str, origin: Origin) -> SubmittedRun:
+    """The run that was submitted before and has not failed, or else the next id that is free: ``<run_id>_2``.
+
+    One that still goes on is ours from now on: whoever waited for it before may be dead.
+    """
     attempt = run_id
     for number in count(2):
         found = find_run(workspace, attempt)
-        if found is None or found.get_status() not in FAILED:
-            return attempt, found is not None
+        if found is None:
+            return SubmittedRun(run_id=attempt, found=None)
+        status = found.get_status()
+        if status not in FINAL:
+            found.tag(FLOW_RUN_TAG, origin.flow_run_id)
+        if status not in FAILED:
+            report("found completed" if status == "Completed" else f"found {status}, submitted before")
+            return SubmittedRun(run_id=attempt, found="completed" if status == "Completed" else "going on")
         attempt = f"{run_id}_{number}"
     raise LookupError("count() has no end")
 
@@ -215,8 +271,12 @@ def wait_for_training(
     environment: RegisteredEnvironment,
     run_id: str,
     minutes: float,
+    flow_run_id: str,
 ) -> TrainedRun:
     """Wait until the run has ended and bring back its metrics. Its logs are shown as they come, where somebody listens.
+
+    Args:
+        flow_run_id: of who waits.
 
     Raises:
         TrainingError: the run failed or was cancelled; carries the end of its log.
@@ -233,12 +293,13 @@ def wait_for_training(
                 what=f"training run '{run_id}'",
                 minutes=minutes,
                 describe=watch.describe,
+                percent=lambda state: _PERCENT.get(state, 0.0),
             )
     except TrainingError:
         raise
     except BaseException:
-        # Ctrl-C, a deadline or a cancelled flow: nobody waits for this run any more, and it costs money.
-        run.cancel()
+        # Ctrl-C, a deadline or a cancelled flow.
+        cancel_if_own(run, flow_run_id)
         raise
     if status != "Completed":
         raise failure_of(run, status, experiment)
@@ -304,6 +365,12 @@ def seconds_of(details: dict[str, Any]) -> float:
         return 0.0
     first, last = (datetime.fromisoformat(moment.replace("Z", "+00:00")) for moment in (start, end))
     return (last - first).total_seconds()
+
+
+def cancel_if_own(run: Run, flow_run_id: str) -> None:
+    """Cancel a run that nobody waits for any more, since it costs money; not one that another flow run waits for."""
+    if run.get_tags().get(FLOW_RUN_TAG) == flow_run_id:
+        run.cancel()
 
 
 def trained_run(

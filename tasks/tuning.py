@@ -15,20 +15,23 @@ from settings.experiment import Distribution, ExperimentSettings, Hyperparameter
 from settings.workspace import WorkspaceTarget
 from tasks.errors import ConnectionToAzureError, MetricNotLogged, TrainingError
 from tasks.operation import azure_operation, explained
-from tasks.progress import Rows, report, report_rows
+from tasks.progress import Rows, report, report_percent, report_rows
 from tasks.run_log import log_tail
 from tasks.training import (
     FAILED,
     FINAL,
     attempt_of,
+    cancel_if_own,
     check_source_directory,
+    experiment_key,
     find_run,
     reason_of,
+    run_tags,
     seconds_of,
     trained_run,
     training_configuration,
 )
-from tasks.values import ReadyCompute, RegisteredEnvironment, TrainedRun, Trial, Tuning
+from tasks.values import Origin, ReadyCompute, RegisteredEnvironment, SubmittedRun, TrainedRun, Trial, Tuning
 from tasks.waiting import poll
 from tasks.workspace import open_workspace
 
@@ -48,35 +51,35 @@ def submit_tuning(
     model: ModelSettings,
     compute: ReadyCompute,
     environment: RegisteredEnvironment,
-    run_id: str,
+    origin: Origin,
     former_run_id: str | None = None,
-) -> str:
-    """Submit the tuning, unless it is there already: a retry then finds it instead of tuning twice.
+) -> SubmittedRun:
+    """Submit the tuning, unless the same one is there already, as for :func:`tasks.training.submit_training`.
 
     Args:
         model: what the script is to make; it is told name and path.
-        run_id: chosen by the caller, as for :func:`tasks.training.submit_training`.
+        origin: of the submission.
         former_run_id: the run whose outputs are handed on to each child.
 
     Returns:
-        the id of the parent run.
+        the parent run.
 
     Raises:
         TrainingError: the source directory is too large, data is not there, or Azure refuses the tuning.
     """
     check_source_directory(experiment.source_directory)
     workspace = open_workspace(target)
-    attempt, submitted = attempt_of(workspace, run_id)
-    if submitted:
-        report("found, submitted before")
-        return attempt
+    key = experiment_key("tuning", target, experiment, model, environment, origin, former_run_id)
+    run = attempt_of(workspace, f"{experiment.name}_{key}", origin)
+    if run.found:
+        return run
     from azureml.core import Experiment
 
     training = training_configuration(workspace, experiment, model, compute, environment, former_run_id)
-    with explained(TrainingError, f"submit tuning '{run_id}'", f"Check {_SETTINGS}.* in the settings."):
-        configuration = tuning_configuration(experiment.hyperparameter_sampling, training, attempt)
-        Experiment(workspace, experiment.name).submit(configuration, tags=dict(experiment.run_tags))
-    return attempt
+    with explained(TrainingError, f"submit tuning '{run.run_id}'", f"Check {_SETTINGS}.* in the settings."):
+        configuration = tuning_configuration(experiment.hyperparameter_sampling, training, run.run_id)
+        Experiment(workspace, experiment.name).submit(configuration, tags=run_tags(experiment, key, origin))
+    return run
 
 
 def tuning_configuration(
@@ -135,7 +138,9 @@ def _policy(sampling: HyperparameterSamplingSettings) -> Any:
     return hyperdrive.NoTerminationPolicy()
 
 
-def wait_for_tuning(target: WorkspaceTarget, experiment: ExperimentSettings, run_id: str, minutes: float) -> Tuning:
+def wait_for_tuning(
+    target: WorkspaceTarget, experiment: ExperimentSettings, run_id: str, minutes: float, flow_run_id: str
+) -> Tuning:
     """Wait until the tuning has ended and bring back its children, the best of them among them.
 
     A tuning that has used up its max_duration_minutes is a tuning: what has completed until then counts.
@@ -153,9 +158,12 @@ def wait_for_tuning(target: WorkspaceTarget, experiment: ExperimentSettings, run
             poll(watch.look, lambda _: watch.status in FINAL, what=f"tuning '{run_id}'", minutes=minutes)
     except (TrainingError, ConnectionToAzureError):
         raise
+    except MetricNotLogged:
+        watch.parent.cancel()  # whoever else waits for it would wait in vain
+        raise
     except BaseException:
-        # The metric is missing, Ctrl-C, a deadline, a cancelled flow: nobody waits for its children any more.
-        watch.parent.cancel()
+        # Ctrl-C, a deadline, a cancelled flow.
+        cancel_if_own(watch.parent, flow_run_id)
         raise
     parent, sampling = watch.parent, experiment.hyperparameter_sampling
     if watch.status in FAILED and not (watch.status == "Canceled" and _used_up(parent, sampling)):
@@ -213,6 +221,8 @@ class _Watch:
         found = [self._trial(child, hyperparameters.get(child.id)) for child in self.parent.get_children()]
         self.trials = tuple(sorted(found, key=lambda trial: trial.number))
         report_rows(rows(self.trials, self._sampling))
+        ended = sum(trial.state in FINAL for trial in self.trials)
+        report_percent(100 * ended / self._sampling.max_total_runs if self._sampling.max_total_runs else 0)
         return progress(self.trials, self._sampling)
 
     def _trial(self, child: Run, hyperparameters: str | None) -> Trial:

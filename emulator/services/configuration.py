@@ -135,8 +135,8 @@ def complete(body: Configuration, location: str, before: Configuration | None = 
         return _complete_endpoint(body, before)
     if compute_type not in ("ACI", "AKS"):
         raise not_emulated(f"services of type {compute_type}, only ACI, AKS and AKSENDPOINT")
-    request = body.get("environmentImageRequest")
-    _check_image_request(request)
+    _check_image_request(body.get("environmentImageRequest"))
+    request = body["environmentImageRequest"]
     environment = without_registry_password(request["environment"])
     body = {**body, "environmentImageRequest": {**request, "environment": environment}}
     if compute_type == "AKS":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from emulator.child_processes import spawn, tail, terminate
+from emulator.child_processes import Process, tail, terminate
 from emulator.services.container import ScoringContainer
 from emulator.services.store import DeploymentError
 
@@ -43,7 +43,7 @@ class Replica:
         self.ready = False
         self.in_flight = 0
         self._client: aiohttp.ClientSession | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -83,15 +83,9 @@ class Replica:
             # Accepted connections inherit it. gunicorn leaves it out for a socket that it is handed, and an answer in
             # two pieces then waits 40 ms for the acknowledgement of the first.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._process = await spawn(
-                [
-                    *(str(self.container.python), "-m", "gunicorn", "--config", str(_SETTINGS)),
-                    *("--threads", str(self._threads), "--bind", f"fd://{listener.fileno()}", _APPLICATION),
-                ],
-                env=self.container.environment,
-                cwd=self.container.root,
-                stdout=self.log,
-                pass_fds=(listener.fileno(),),
+            arguments = ["--config", str(_SETTINGS), "--threads", str(self._threads), _APPLICATION]
+            self._process = await self.container.fork_server.launch(
+                arguments, self.container.environment, self.container.root, self.log, listener
             )
         # Our copy of the socket is closed: when the process ends, connections are refused and not left waiting.
         ended = asyncio.ensure_future(self._process.wait())

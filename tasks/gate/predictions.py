@@ -147,7 +147,7 @@ def by_target(candidate: Predictions, production: Predictions | None) -> tuple[P
     """
     if not all(map(_numeric, filter(None, (candidate, production)))):
         return ()
-    order = np.argsort(candidate.target, kind="stable")
+    order = sorted(range(len(candidate.ids)), key=candidate.target.__getitem__)
     return tuple(
         PredictionBin(
             rows=len(rows),

@@ -11,6 +11,7 @@ no loss is allowed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -74,7 +75,7 @@ def compare_metric(
         verdict=verdict,
         blocks=verdict in _BLOCKING or (verdict == "not significant" and rule.demands),
         slice_of=rule.slice_of,
-        improvement=None if production is None else float(_improvement(rule, candidate, production)),
+        improvement=None if production is None else _as_float(_improvement(rule, candidate, production)),
         interval=interval,
     )
 
@@ -113,10 +114,9 @@ def tell_apart(candidate: float, production: float | None) -> tuple[str, str]:
     """Both numbers with six significant digits, or with as many as it takes to see that they differ."""
     if production is None:
         return f"{candidate:.6g}", "none"
-    digits = 6
-    while candidate != production and f"{candidate:.{digits}g}" == f"{production:.{digits}g}":
-        digits += 1
-    return f"{candidate:.{digits}g}", f"{production:.{digits}g}"
+    shown = f"{candidate:.6g}", f"{production:.6g}"
+    alike = shown[0] == shown[1] and candidate != production
+    return (repr(candidate), repr(production)) if alike else shown
 
 
 _BLOCKING = ("worse", "too little", "misses threshold")
@@ -157,3 +157,8 @@ def _bounds(absolute: float | None, relative: float | None) -> str:
 def _exact(number: float) -> Fraction:
     """The number as it is written: 0.1 is a tenth."""
     return Fraction(repr(number))
+
+
+def _as_float(number: Fraction) -> float:
+    """The nearest float; infinite where there is none, as between two metrics at the ends of what a float holds."""
+    return float(Decimal(number.numerator) / Decimal(number.denominator))

@@ -145,6 +145,27 @@ def test_a_default_version_is_not_deleted_and_a_version_not_created_twice(endpoi
         endpoint.create_version("green", num_replicas=1, models=[], inference_config=inference_config(SCORE))
 
 
+def test_a_version_that_is_not_there_is_refused_with_those_that_are(endpoint: AksEndpoint) -> None:
+    from azureml.exceptions import WebserviceException
+
+    for change in (
+        lambda: endpoint.delete_version("red"),
+        lambda: endpoint.update_version("red", traffic_percentile=1),
+    ):
+        with pytest.raises(WebserviceException, match=r"no version .*red.*It has: blue, green"):
+            change()
+
+
+def test_an_endpoint_does_not_become_a_plain_service(endpoint: AksEndpoint, workspace: Workspace) -> None:
+    from azureml.core import Model
+    from azureml.core.webservice import AksWebservice
+    from azureml.exceptions import WebserviceException
+
+    plain = AksWebservice.deploy_configuration(num_replicas=1, compute_target_name="aks-endpoints")
+    with pytest.raises(WebserviceException, match="'shop' is of type AKSENDPOINT and cannot become one of type AKS"):
+        Model.deploy(workspace, "shop", [], inference_config(SCORE), plain, overwrite=True)
+
+
 def test_a_version_that_does_not_come_up_changes_nothing(endpoint: AksEndpoint) -> None:
     from azureml.exceptions import WebserviceException
 

@@ -27,7 +27,7 @@ from tasks.resume import find_former_run
 from tasks.run_log import log_tail
 from tasks.training import submit_training, wait_for_training
 from tasks.training_compute import ensure_training_compute
-from tasks.values import ReadyCompute, TrainedRun
+from tasks.values import Origin, ReadyCompute, TrainedRun
 from tests.conftest import RunningEmulator
 from tests.ssh_machine import PASSPHRASE, PASSWORD, USER, Machine, password_server, sshd
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.emulator
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+ORIGIN = Origin(flow_run_id=str(uuid.uuid4()))
 HERE = {"user_managed": True, "interpreter_path": sys.executable}
 SEE = """
     import json, os, sys
@@ -89,9 +90,10 @@ class Trainer:
     def __call__(self, script: str, former: str | None = None, **options: Any) -> TrainedRun:
         experiment = self.experiment(script, **options)
         environment = register_training_environment(self.target, experiment)
-        run_id = f"run_{uuid.uuid4().hex}"
-        submitted = submit_training(self.target, experiment, self.model, self.compute, environment, run_id, former)
-        return wait_for_training(self.target, experiment, self.compute, environment, submitted, minutes=3)
+        run = submit_training(self.target, experiment, self.model, self.compute, environment, ORIGIN, former)
+        return wait_for_training(
+            self.target, experiment, self.compute, environment, run.run_id, 3, flow_run_id=ORIGIN.flow_run_id
+        )
 
     def experiment(self, script: str, **options: Any) -> ExperimentSettings:
         Path("source").mkdir(exist_ok=True)
@@ -350,7 +352,7 @@ def test_lines_of_the_log_are_shown_as_they_come(train: Trainer) -> None:
             seen_first.touch()  # the run goes on only when its first line was shown
 
     states: list[str] = []
-    with listening(states.append, None, hear):
+    with listening(states.append, line_listener=hear):
         train(script % str(seen_first), **HERE)
 
     assert lines == ["first", "second"]

@@ -86,6 +86,9 @@ def test_the_first_model_climbs_to_production_as_version_1(checkout: Checkout) -
     assert report["total_seconds"] >= report["timings"]["training"] > 0
     assert "Promoted" in run.terminal
     assert "| prod | diabetes-prod | AKS FAST_PROD | Healthy |" in run.markdown
+    assert report["data"]["rows"] == 442
+    assert "![predictions](predictions.png)" in run.markdown
+    assert (checkout.directory / "reports/latest/predictions.png").is_file()
 
 
 def test_the_printed_curl_line_answers(checkout: Checkout) -> None:
@@ -102,10 +105,10 @@ def test_the_printed_curl_line_answers(checkout: Checkout) -> None:
 def test_no_key_stands_in_what_a_run_leaves_behind(checkout: Checkout) -> None:
     key = production_key(checkout)
 
-    texts = [path.read_text() for path in (checkout.directory / "reports").rglob("*") if path.is_file()]
+    contents = [path.read_bytes() for path in (checkout.directory / "reports").rglob("*") if path.is_file()]
 
-    assert texts
-    assert not [text for text in texts if key in text]
+    assert contents
+    assert not [content for content in contents if key.encode() in content]
 
 
 def test_dev_and_test_services_are_gone_and_production_is_kept(checkout: Checkout, emulator: RunningEmulator) -> None:
@@ -132,6 +135,42 @@ def test_the_same_model_does_not_beat_itself(checkout: Checkout) -> None:
     assert run.report["model"] is None
     assert run.report["stages"] == []
     assert "2917.18" in run.terminal
+
+
+def test_data_that_breaks_a_rule_ends_the_run_before_any_compute_is_made(checkout: Checkout) -> None:
+    rules = ("--set", "data.columns.bmi.max=0.16", "--set", 'data.columns.name={"type": "text"}')
+
+    run = checkout.run(*rules, "--set", "compute_target.training.amlcompute.name=never-made")
+
+    assert run.exit_status == 0, run.terminal
+    assert run.report["outcome"] == "DataRejected"
+    assert list(run.report["timings"]) == ["workspace", "data"]
+    assert [
+        (each["check"], each["column"], each["count"], each["rows"]) for each in run.report["data"]["failures"]
+    ] == [("columns", "name", 1, []), ("largest value", "bmi", 2, [367, 368])]
+    assert "column bmi, largest value: at most 0.16, but up to 0.170555 (2 in all, first in row 367)" in run.terminal
+    assert "| largest value | bmi | at most 0.16 | up to 0.170555 | 2 | 367, 368 |" in run.markdown
+
+
+def test_on_other_test_data_production_is_scored_again_and_a_slice_that_loses_blocks(checkout: Checkout) -> None:
+    sample = checkout.directory / "code/training/diabetes.csv"
+    (sample.parent / "newer.csv").write_text("".join(sample.read_text().splitlines(keepends=True)[:400]))
+    gate = "deployment.model.evaluation_parameters"
+
+    run = checkout.run(
+        *("--set", "data.source.path=code/training/newer.csv"),
+        *("--set", "experiment.script_parameters.--data=newer.csv"),
+        *("--set", "experiment.script_parameters.--alpha=0.7"),
+        *("--set", f"{gate}.metrics.mse.slices.allowed_relative_loss=0", "--set", f"{gate}.significance.required=true"),
+    )
+
+    assert run.exit_status == 0, run.terminal
+    comparison = run.report["comparison"]
+    print(json.dumps(comparison["table"], indent=1))
+    assert run.report["outcome"] == "NotPromoted"
+    assert comparison["scored_again"]
+    assert "production was scored again, on the candidate's test data" in run.terminal
+    assert [row["name"] for row in comparison["table"]] == ["mse", "mse[sex=1]", "mse[sex=2]"]
 
 
 def test_a_better_model_replaces_production_without_a_failed_request(checkout: Checkout) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flows.console import Console
+from settings.deployment import EvaluationParameters
 from tasks.comparison import compare
 from tasks.errors import TrainingError
 from tasks.values import (
@@ -202,7 +203,7 @@ def comparison(mse: float) -> ReportedComparison:
         compute_target="cpu-cluster",
     )
     served = ModelVersion(name="ridge", version=1, run_id="old", experiment="diabetes", metrics={"mse": 2917.18})
-    return ReportedComparison.of(compare(run, served, [], ["mse"]))
+    return ReportedComparison.of(compare(run, served, EvaluationParameters(smaller_is_better=("mse",))))
 
 
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])
