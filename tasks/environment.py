@@ -116,7 +116,7 @@ def packages_to_change(experiment: ExperimentSettings, build_log: str | None) ->
     if experiment.user_managed:
         return "Correct experiment.interpreter_path, or set experiment.user_managed to false."
     name, framework = experiment.framework.name, framework_requirement(experiment)
-    if "==" in framework and (build_log is None or framework in build_log.replace(" ", "")):
+    if "==" in framework and framework.partition("==")[0] in (build_log or ""):
         return (
             f"Change experiment.framework.{name}.framework_version: {framework} cannot be installed there, as the end "
             "of the build's log says."

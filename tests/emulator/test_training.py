@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.emulator
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-ORIGIN = Origin(flow_run_id=str(uuid.uuid4()))
 HERE = {"user_managed": True, "interpreter_path": sys.executable}
 SEE = """
     import json, os, sys
@@ -90,10 +89,9 @@ class Trainer:
     def __call__(self, script: str, former: str | None = None, **options: Any) -> TrainedRun:
         experiment = self.experiment(script, **options)
         environment = register_training_environment(self.target, experiment)
-        run = submit_training(self.target, experiment, self.model, self.compute, environment, ORIGIN, former)
-        return wait_for_training(
-            self.target, experiment, self.compute, environment, run.run_id, 3, flow_run_id=ORIGIN.flow_run_id
-        )
+        own = Origin(flow_run_id=str(uuid.uuid4()), fresh=True)  # no test takes the run of another
+        run = submit_training(self.target, experiment, self.model, self.compute, environment, own, former)
+        return wait_for_training(self.target, experiment, self.compute, environment, run.run_id, 3, own.flow_run_id)
 
     def experiment(self, script: str, **options: Any) -> ExperimentSettings:
         Path("source").mkdir(exist_ok=True)
