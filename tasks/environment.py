@@ -6,7 +6,9 @@ how-to-use-environments; SDK: ``azureml.core.Environment``.
 
 from __future__ import annotations
 
+import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 # The package that brings each framework, on PyPI; conda may call it otherwise. `other` brings none.
 _FRAMEWORK_PACKAGES = {"sklearn": "scikit-learn", "pytorch": "torch", "tensorflow": "tensorflow", "chainer": "chainer"}
 _CONDA_NAMES = {"torch": "pytorch"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what a requirement of pip and a specification of conda begin with
 
 # Any of these gives a training script `azureml.core.Run`, and a service Azure's inference server.
 _RUN_PACKAGES = ("azureml-core", "azureml-defaults", "azureml-sdk")
@@ -105,8 +108,8 @@ def lists(packages: Sequence[str], requirement: str) -> bool:
     """Whether the package of ``requirement`` is among ``packages``, of pip or conda, in whatever version."""
     wanted = _package_name(requirement)
     names = {wanted, _CONDA_NAMES.get(wanted or "")} - {None}
-    # conda writes a version with one "=", and a channel before "::"
-    return any(_package_name(each.rpartition("::")[2].partition("=")[0]) in names for each in packages)
+    found = (_NAME.match(package.rpartition("::")[2]) for package in packages)
+    return any(match is not None and canonicalize_name(match[0]) in names for match in found)
 
 
 def packages_to_change(experiment: ExperimentSettings, build_log: str | None) -> str:
@@ -175,21 +178,16 @@ def _package_name(requirement: str) -> str | None:
 
 
 def _conda_dependencies(conda: Sequence[str], pip: Sequence[str], python: str | None) -> CondaDependencies:
+    """Exactly what is listed: ``CondaDependencies.create`` adds an azureml package, and refuses options of pip."""
+    import yaml
     from azureml.core.conda_dependencies import CondaDependencies
 
-    dependencies = CondaDependencies.create(
-        conda_packages=list(conda),
-        pip_packages=list(pip),
-        python_version=python or f"{sys.version_info.major}.{sys.version_info.minor}",
-        # The SDK would add its own idea of azureml-defaults.
-        pin_sdk_version=False,
-    )
-    # `create` adds azureml-defaults when no azureml package is listed; what is listed above is all that is wanted.
-    listed = {_package_name(package) for package in pip}
-    for added in list(dependencies.pip_packages):
-        if _package_name(added) not in listed and added not in pip:
-            dependencies.remove_pip_package(added)
-    return dependencies
+    version = python or f"{sys.version_info.major}.{sys.version_info.minor}"
+    dependencies = [f"python={version}", *conda, {"pip": list(pip)}]
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "conda.yml")
+        file.write_text(yaml.safe_dump({"channels": ["conda-forge"], "dependencies": dependencies}), encoding="utf-8")
+        return CondaDependencies(str(file))
 
 
 def _container(environment: Environment, image: str | None, registry: RegistrySettings) -> None:

@@ -27,6 +27,7 @@ from tasks.resume import find_former_run
 from tasks.run_log import log_tail
 from tasks.training import submit_training, wait_for_training
 from tasks.training_compute import ensure_training_compute
+from tasks.tuning import best_run, submit_tuning, wait_for_tuning
 from tasks.values import Origin, ReadyCompute, TrainedRun
 from tests.conftest import RunningEmulator
 from tests.ssh_machine import PASSPHRASE, PASSWORD, USER, Machine, password_server, sshd
@@ -283,6 +284,33 @@ def test_data_comes_from_local_paths_datastores_and_data_sets(workspace: Workspa
     assert Path("back", made, "answer.txt").read_text() == "42"
 
 
+def test_a_tuning_by_the_settings_brings_its_best_child(workspace: Workspace, train: Trainer) -> None:
+    script = """
+        import sys
+        from azureml.core import Run
+        Run.get_context(allow_offline=False).log("auc", float(sys.argv[sys.argv.index("--x") + 1]))
+    """
+    sampling = {
+        "use_hyperparameter_sampling": True,
+        "method": "grid",
+        "parameters": {"--x": {"distribution": "choice", "parameters": {"options": (0.25, 0.75, 0.5)}}},
+        "primary_metric_name": "auc",
+        "primary_metric_goal": "max",
+        "max_total_runs": 3,
+    }
+    experiment = train.experiment(script, **HERE, hyperparameter_sampling=sampling)
+    environment = register_training_environment(train.target, experiment)
+    own = Origin(flow_run_id=str(uuid.uuid4()), fresh=True)
+
+    run = submit_tuning(train.target, experiment, train.model, train.compute, environment, own)
+    tuning = wait_for_tuning(train.target, experiment, run.run_id, 3, own.flow_run_id)
+    best = best_run(train.target, experiment, train.compute, environment, tuning)
+
+    assert (tuning.method, len(tuning.trials)) == ("grid", 3)
+    assert best.hyperparameters == {"--x": 0.75}
+    assert best.metrics == {"auc": 0.75}
+
+
 def test_a_data_set_that_is_not_registered_is_named(train: Trainer) -> None:
     with pytest.raises(TrainingError, match=r"Could not get data set 'nothing'.*data_references\.cars\.dataset"):
         train(SEE, **HERE, data_references={"cars": {"dataset": {"name": "nothing"}}})
@@ -447,6 +475,27 @@ def test_each_framework_is_installed_at_its_version(
     )
 
     assert str(log_tail(run_of(workspace, trained))).strip() == "99.1"
+
+
+def test_packages_of_every_kind_are_installed(workspace: Workspace, train: Trainer, wheels: Path) -> None:
+    Path("source").mkdir()
+    Path("source/requirements.txt").write_text("# by hand\ntorch==99.1  # a stand-in\n")
+    script = """
+        from importlib.metadata import version
+        from azureml.core import Run
+        versions = {version(name) for name in ("chainer", "torch", "tensorflow")}
+        Run.get_context(allow_offline=False).log("versions", len(versions))
+    """
+    trained = train(
+        script,
+        dependencies={
+            "conda_packages": ("chainer=99.1",),
+            "pip_packages": (f"--find-links {wheels}", "tensorflow==99.1"),
+            "pip_requirements_file": "requirements.txt",
+        },
+    )
+
+    assert trained.metrics == {"versions": 1.0}
 
 
 def test_a_version_that_cannot_be_installed_is_an_error_that_names_its_option(train: Trainer, wheels: Path) -> None:

@@ -1,6 +1,6 @@
-"""Whole runs with an existing settings file: each compute and each distributed backend switched on in turn.
+"""Whole runs with an existing settings file: each compute, backend and sampling method in turn.
 
-Tuning has tests of its own (test_tuning.py), and so has each option by itself (tests/emulator/test_training.py).
+Each option by itself is in tests/emulator/test_training.py, and what tuning leads to in test_tuning.py.
 """
 
 from __future__ import annotations
@@ -208,6 +208,34 @@ def test_a_wrong_password_fails_before_anything_is_submitted(run: Callable[..., 
     assert "Could not attach compute target 'password-vm'" in finished.report["error"]["message"]
     assert PASSWORD not in finished.terminal + finished.markdown
     assert "submit training" not in finished.report["timings"]
+
+
+CHOICE = {"--epochs": {"distribution": "choice", "parameters": {"options": [5, 10, 20]}}}
+UNIFORM = {"--dropout": {"distribution": "uniform", "parameters": {"min_value": 0.1, "max_value": 0.5}}}
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "policy"),
+    [
+        ("random", None, None),  # all ten distributions and the bandit policy, as the file has them
+        ("grid", CHOICE, {"name": "medianstopping"}),
+        ("grid", CHOICE, {"name": "truncationselection", "truncationselection": {"truncation_percentage": 20}}),
+        ("bayesian", UNIFORM, {"name": "noterminal"}),
+    ],
+)
+def test_each_sampling_method(
+    method: str, parameters: dict[str, Any] | None, policy: dict[str, Any] | None, run: Callable[..., FinishedRun]
+) -> None:
+    sampling = json.loads(LEGACY.read_text())["experiment"]["hyperparameter_sampling"]
+    sampling |= {"method": method, "max_total_runs": 3, "max_concurrent_runs": 3}
+    sampling |= {"parameters": parameters or sampling["parameters"], "policy": policy or sampling["policy"]}
+
+    finished = run("finish()", experiment__hyperparameter_sampling=sampling)
+
+    assert metrics_of(finished)["accuracy"] == 0.9
+    assert (finished.report["tuning"]["method"], len(finished.report["tuning"]["trials"])) == (method, 3)
+    hyperparameters = finished.report["comparison"]["candidate"]["hyperparameters"]
+    assert set(hyperparameters) == set(sampling["parameters"])
 
 
 def test_a_framework_that_cannot_be_installed_any_more_is_named(run: Callable[..., FinishedRun]) -> None:

@@ -216,8 +216,8 @@ def test_the_section_of_the_chosen_kind_is_used(kind: str) -> None:
 
 
 def test_an_account_of_a_cluster_reaches_azure() -> None:
-    account = {"admin_username": "ada", "admin_user_password": "hunter2"}
+    account = {"admin_username": "ada", "admin_user_password": "Hunter2!"}
 
     configuration = provisioning_configuration(AmlComputeSettings.model_validate(account))
 
-    assert (configuration.admin_username, configuration.admin_user_password) == ("ada", "hunter2")
+    assert (configuration.admin_username, configuration.admin_user_password) == ("ada", "Hunter2!")
