@@ -51,6 +51,10 @@ test-backends: $(VENV)/ready  ## whole runs with each compute, distributed backe
 test-reliability: $(VENV)/ready  ## flows killed at each step and started again, releases under a stream of requests
 	@$(BIN)/python -m pytest -m reliability --numprocesses 2 --dist loadfile
 
+.PHONY: screenshots
+screenshots: $(VENV)/ready  ## take the pictures in docs/ anew, of the last promoting run on the Prefect server
+	@$(BIN)/python -m docs.screenshots
+
 .PHONY: test-browser
 test-browser: $(VENV)/ready  ## what Prefect's UI shows of a run; installs Debian's Chromium when it is missing
 	@command -v chromium >/dev/null || { echo "installing chromium ..." && \

@@ -130,7 +130,7 @@ def _without_prefect(options: argparse.Namespace, settings: Settings) -> bool:
         if options.dry_run:
             from flows.dry_run import show
 
-            return show(settings)
+            return show(settings, options.fresh)
         from flows.only import take
 
         take(options.only, settings, LAST_REPORT, options.verbose)

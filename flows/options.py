@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
 
 Override = Annotated[str, StringConstraints(pattern=r"^[^=.]+(\.[^=.]+)*=")]
 
@@ -50,6 +55,7 @@ class RunOptions(BaseModel):
         title="Settings file",
         description="Path in the repository; empty for settings/settings.json.",
         examples=["settings/settings.json"],
+        json_schema_extra=_without_default,
     )
     overrides: tuple[Override, ...] = Field(
         (),

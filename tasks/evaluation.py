@@ -106,10 +106,8 @@ def served_models(service: Any) -> list[Model]:
 
 
 def is_endpoint(service: Any) -> bool:
-    """Whether a service is an AksEndpoint, which has versions."""
-    from azureml.core.webservice import AksEndpoint
-
-    return isinstance(service, AksEndpoint)
+    """Whether a service is an AksEndpoint: only those have versions."""
+    return hasattr(service, "versions")
 
 
 def default_version(endpoint: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from settings.compute_target import AmlComputeSettings, DsvmSettings
 from settings.workspace import WorkspaceTarget
 from tasks.compute import check_purpose, find_compute
+from tasks.data_validation import validate_data
 from tasks.deployment import Stage, service_name
 from tasks.environment import find_environment, latest_if_same, scoring_environment, training_environment
 from tasks.errors import EnvironmentBuildError, MlopsError, WorkspaceError, http_status
@@ -16,7 +18,8 @@ from tasks.gate.rules import listed_metrics
 from tasks.operation import explained
 from tasks.production import check_kind
 from tasks.progress import report
-from tasks.training import arguments
+from tasks.resume import find_former_run
+from tasks.training import arguments, attempt_of, check_source_directory, experiment_key
 from tasks.training_compute import (
     cannot_change,
     changeable_differences,
@@ -24,7 +27,7 @@ from tasks.training_compute import (
     fixed_differences,
     wanted_compute,
 )
-from tasks.values import PlannedStep
+from tasks.values import DataReport, Origin, PlannedStep, RegisteredEnvironment, SubmittedRun
 from tasks.workspace import emulator_answers, open_workspace
 
 if TYPE_CHECKING:
@@ -43,8 +46,11 @@ _Found = tuple[str, str, str | None]
 _AKS_NODES, _AKS_SIZE = 3, "Standard_D3_v2"  # what Azure ML takes where the settings say nothing
 
 
-def plan(target: WorkspaceTarget, settings: Settings) -> tuple[PlannedStep, ...]:
+def plan(target: WorkspaceTarget, settings: Settings, fresh: bool) -> tuple[PlannedStep, ...]:
     """The steps of the flow in their order. One that could not be carried out says why, as action ``fail``.
+
+    Args:
+        fresh: train anew, even where the same was trained before.
 
     Raises:
         ConnectionToAzureError: no login, or no connection.
@@ -53,13 +59,19 @@ def plan(target: WorkspaceTarget, settings: Settings) -> tuple[PlannedStep, ...]
     deployment = settings.deployment
     clusters, rules = settings.compute_target.deployment, settings.data
 
-    steps: Iterable[tuple[str, Callable[[], _Found]]] = (
+    @cache
+    def data() -> DataReport | None:
+        """What the data gate would see; None where it cannot be known before the workspace is there."""
+        readable = rules is not None and (there or rules.source.dataset is None)
+        return validate_data(target, rules) if rules is not None and readable else None
+
+    steps: list[tuple[str, Callable[[], _Found]]] = [
         ("workspace", lambda: _workspace(target, there, settings.workspace.create_if_missing)),
-        *([("data", lambda: _data(rules))] if rules is not None else []),
+        *([("data", lambda: _data(rules, data()))] if rules is not None else []),
         ("training compute", lambda: _training_compute(target, settings, there)),
         ("training environment", lambda: _training_environment(target, settings.experiment, there)),
         ("scoring environment", lambda: _scoring_environment(target, deployment.image, there)),
-        ("training", lambda: _training(settings)),
+        ("training", lambda: _training(target, settings, there, data(), fresh)),
         ("evaluation", lambda: _evaluation(target, settings, there)),
         ("test cluster", lambda: _cluster(target, clusters.aks_test, "DEV_TEST", there)),
         ("prod cluster", lambda: _cluster(target, clusters.aks_prod, "FAST_PROD", there)),
@@ -68,7 +80,7 @@ def plan(target: WorkspaceTarget, settings: Settings) -> tuple[PlannedStep, ...]
         ("dev", lambda: _trial(target, settings, "dev", there)),
         ("test", lambda: _trial(target, settings, "test", there)),
         ("prod", lambda: _release(target, settings, there)),
-    )
+    ]
     return tuple(_planned(step, question) for step, question in steps)
 
 
@@ -164,13 +176,21 @@ def _environment(target: WorkspaceTarget, environment: Environment, there: bool)
     return "create", f"{environment.name}, unless an earlier version has the same content", "the build of its image"
 
 
-def _data(rules: DataSettings) -> _Found:
-    drift = f", and its drift from {rules.drift.reference}" if rules.drift is not None else ""
-    return "run", f"judge {rules.source} by its rules{drift}; the run ends as DataRejected if it breaks one", None
+def _data(rules: DataSettings, found: DataReport | None) -> _Found:
+    if found is None:
+        return "run", f"judge {rules.source} by its rules", None
+    said = f"{rules.source}: {found.rows} rows"
+    if not found.accepted:
+        return "run", f"{said}, which break {len(found.failures)} of its rules: the run would end as DataRejected", None
+    return "run", f"{said}, which keep every rule", None
 
 
-def _training(settings: Settings) -> _Found:
+def _training(target: WorkspaceTarget, settings: Settings, there: bool, data: DataReport | None, fresh: bool) -> _Found:
     experiment, wanted = settings.experiment, wanted_compute(settings.compute_target)
+    check_source_directory(experiment.source_directory)
+    before = _trained_before(target, settings, data) if there and not fresh else None
+    if before is not None:
+        return "keep", f"run {before.run_id}, which is {before.found}: the same on the same data", None
     line = " ".join(str(word) for word in (experiment.entry_script, *arguments(experiment)))
     what, nodes = f"{line} on {wanted.name}", experiment.distributed_training.node_count
     sampling = experiment.hyperparameter_sampling
@@ -181,6 +201,28 @@ def _training(settings: Settings) -> _Found:
     size = getattr(wanted, "vm_size", None)
     used = _nodes(nodes, size) if size else wanted.name
     return "run", what, f"{used} for up to {settings.waiting.training_minutes:g} minutes"
+
+
+def _environment_of(target: WorkspaceTarget, experiment: ExperimentSettings) -> RegisteredEnvironment | None:
+    if experiment.use_custom_environment:
+        return find_environment(target, experiment.environment, experiment.environment_version)
+    return latest_if_same(target, training_environment(experiment))
+
+
+def _trained_before(target: WorkspaceTarget, settings: Settings, data: DataReport | None) -> SubmittedRun | None:
+    """The run, going on or completed, that this training would find instead of starting."""
+    experiment, deployment = settings.experiment, settings.deployment
+    environment = _environment_of(target, experiment)
+    if environment is None:
+        return None
+    resumed = experiment.resume_state
+    former = find_former_run(target, resumed, deployment) if resumed.resume_from_state else None
+    tuned = experiment.hyperparameter_sampling.use_hyperparameter_sampling
+    origin = Origin(flow_run_id="", data_fingerprint=data.fingerprint if data else None)
+    kind: Literal["training", "tuning"] = "tuning" if tuned else "training"
+    key = experiment_key(kind, target, experiment, deployment.model, environment, origin, former)
+    run = attempt_of(open_workspace(target), f"{experiment.name}_{key}")
+    return run if run.found is not None else None
 
 
 def _evaluation(target: WorkspaceTarget, settings: Settings, there: bool) -> _Found:

@@ -92,8 +92,9 @@ def submit_training(
     check_source_directory(experiment.source_directory)
     workspace = open_workspace(target)
     key = experiment_key("training", target, experiment, model, environment, origin, former_run_id)
-    run = attempt_of(workspace, f"{experiment.name}_{key}", origin)
+    run = attempt_of(workspace, f"{experiment.name}_{key}")
     if run.found:
+        adopt(workspace, run, origin)
         return run
     from azureml.core import Experiment
 
@@ -137,19 +138,14 @@ def run_tags(experiment: ExperimentSettings, key: str, origin: Origin) -> dict[s
     return {**experiment.run_tags, KEY_TAG: key, FLOW_RUN_TAG: origin.flow_run_id}
 
 
-def attempt_of(workspace: Workspace, run_id: str, origin: Origin) -> SubmittedRun:
-    """The run that was submitted before and has not failed, or else the next id that is free: ``<run_id>_2``.
-
-    One that still goes on is ours from now on: whoever waited for it before may be dead.
-    """
+def attempt_of(workspace: Workspace, run_id: str) -> SubmittedRun:
+    """The run that was submitted before and has not failed, or else the next id that is free: ``<run_id>_2``."""
     attempt = run_id
     for number in count(2):
         found = find_run(workspace, attempt)
         if found is None:
             return SubmittedRun(run_id=attempt, found=None)
         status = found.get_status()
-        if status not in FINAL:
-            found.tag(FLOW_RUN_TAG, origin.flow_run_id)
         if status not in FAILED:
             report("found completed" if status == "Completed" else f"found {status}, submitted before")
             return SubmittedRun(run_id=attempt, found="completed" if status == "Completed" else "going on")
@@ -365,6 +361,13 @@ def seconds_of(details: dict[str, Any]) -> float:
         return 0.0
     first, last = (datetime.fromisoformat(moment.replace("Z", "+00:00")) for moment in (start, end))
     return (last - first).total_seconds()
+
+
+def adopt(workspace: Workspace, run: SubmittedRun, origin: Origin) -> None:
+    """Make a run that still goes on ours: whoever waited for it before may be dead."""
+    found = find_run(workspace, run.run_id) if run.found == "going on" else None
+    if found is not None:
+        found.tag(FLOW_RUN_TAG, origin.flow_run_id)
 
 
 def cancel_if_own(run: Run, flow_run_id: str) -> None:

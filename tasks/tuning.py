@@ -20,6 +20,7 @@ from tasks.run_log import log_tail
 from tasks.training import (
     FAILED,
     FINAL,
+    adopt,
     attempt_of,
     cancel_if_own,
     check_source_directory,
@@ -70,8 +71,9 @@ def submit_tuning(
     check_source_directory(experiment.source_directory)
     workspace = open_workspace(target)
     key = experiment_key("tuning", target, experiment, model, environment, origin, former_run_id)
-    run = attempt_of(workspace, f"{experiment.name}_{key}", origin)
+    run = attempt_of(workspace, f"{experiment.name}_{key}")
     if run.found:
+        adopt(workspace, run, origin)
         return run
     from azureml.core import Experiment
 

@@ -233,11 +233,11 @@ class Deployment:
 
     async def _probe(self, replica: Replica) -> None:
         """Returns when the replica hangs."""
-        liveness, started = Liveness(), asyncio.get_running_loop().time()
+        liveness = Liveness()
         while (probe := self.policy.probe) is not None:
-            lived = asyncio.get_running_loop().time() - started
-            if lived < probe.initial_delay:
-                await asyncio.sleep(min(probe.period, probe.initial_delay - lived))
+            early = probe.initial_delay - replica.age
+            if early > 0:
+                await asyncio.sleep(min(probe.period, early))
             elif liveness.hangs(await replica.answers(probe.timeout), probe):
                 return
             else:

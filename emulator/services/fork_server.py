@@ -163,6 +163,9 @@ class ForkServer:
                 code = await self._process.wait()
                 log.info("the fork server of %s has ended (%s)", self._python, code)
                 self._unfit = code != 0 and not self._children
+            except OSError as error:
+                log.warning("no fork server of %s: %s", self._python, error)
+                self._unfit = True
             finally:
                 loop.remove_reader(control)
                 self._forget()

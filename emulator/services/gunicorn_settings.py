@@ -20,12 +20,13 @@ _loaded_modules = Path(os.environ.pop("EMULATOR_LOADED_MODULES"))  # fork_server
 
 def post_worker_init(_: object) -> None:
     """Note what the replica has imported of its environment, for the fork server of the next ones."""
-    # Not azureml's, which read the replica's variables while they are imported; not the entry script's.
+    # Not azureml's, which read the replica's variables while they are imported; not the entry script's. Attributes are
+    # not asked for: some modules are placeholders that import something when they are.
     loaded = [
         name
         for name, module in list(sys.modules.items())
         if not name.startswith(("azureml", "__"))
-        and str(getattr(module, "__file__", None) or "").startswith((sys.prefix, sys.base_prefix))
+        and str(getattr(module, "__dict__", {}).get("__file__")).startswith((sys.prefix, sys.base_prefix))
     ]
     known = json.loads(_loaded_modules.read_text()) if _loaded_modules.exists() else []
     if not set(loaded) <= set(known):

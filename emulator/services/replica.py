@@ -44,6 +44,7 @@ class Replica:
         self.in_flight = 0
         self._client: aiohttp.ClientSession | None = None
         self._process: Process | None = None
+        self._started = time.monotonic()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -53,6 +54,11 @@ class Replica:
         if self._process is None:
             raise LookupError("the replica has no process")
         return self._process.pid
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was last started."""
+        return time.monotonic() - self._started
 
     @property
     def client(self) -> aiohttp.ClientSession:
@@ -77,7 +83,7 @@ class Replica:
         Raises:
             DeploymentError: it ended (the entry script failed) or was not healthy in time; it is stopped then.
         """
-        started = time.monotonic()
+        self._started = time.monotonic()
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             # Accepted connections inherit it. gunicorn leaves it out for a socket that it is handed, and an answer in
@@ -96,7 +102,7 @@ class Replica:
                 raise self._failure(ended.result() if ended.done() else None, seconds)
             healthy.result()
             self.ready = True
-            log.info("replica %s ready after %.2f s", self.log.stem, time.monotonic() - started)
+            log.info("replica %s ready after %.2f s", self.log.stem, self.age)
         finally:
             for task in (ended, healthy):
                 task.cancel()

@@ -108,6 +108,10 @@ def test_one_version_is_asked_by_its_address_or_by_a_header(endpoint: AksEndpoin
     assert by_address.json() == by_header.json() == [2]
     assert by_address.headers[VERSION] == by_header.headers[VERSION] == "green"
     assert ask(endpoint.scoring_uri, **{VERSION: "red"}).status_code == 404
+    mistaken = requests.post(
+        endpoint.versions["green"].scoring_uri, "no json", headers={"Authorization": "Bearer first-key"}, timeout=10
+    )
+    assert (mistaken.ok, mistaken.headers[VERSION]) == (False, "green")
     assert requests.get(
         endpoint.versions["green"].swagger_uri, headers={"Authorization": "Bearer first-key"}, timeout=10
     ).ok

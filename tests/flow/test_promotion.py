@@ -14,6 +14,8 @@ import requests
 
 from tests.conftest import RunningEmulator
 from tests.flow.conftest import Checkout
+from tests.flow.documentation import at_the_prompt, breakpoints
+from tests.flow.pseudo_terminal import PseudoTerminal
 
 pytestmark = pytest.mark.flow
 
@@ -100,6 +102,37 @@ def test_the_printed_curl_line_answers(checkout: Checkout) -> None:
 
     assert called.returncode == 0, called.stderr
     assert isinstance(json.loads(called.stdout), list)
+
+
+def test_one_step_is_taken_alone_on_what_the_run_has_left(checkout: Checkout) -> None:
+    report = checkout.directory / "reports" / "latest" / "report.json"
+    before = report.read_bytes()
+
+    taken = checkout.shell(at_the_prompt(".venv/bin/python -m flows.main --only evaluation"))
+
+    assert taken.returncode == 0, taken.stdout + taken.stderr
+    comparison = json.loads(taken.stdout[taken.stdout.index("{") :])
+    assert comparison["candidate"]["run_id"] == json.loads(before)["run"]["id"]
+    assert comparison["promote"] is False
+    assert "is the one that diabetes-ridge version 1 in production was made from" in comparison["reasons"][0]
+    assert report.read_bytes() == before
+
+
+def test_a_breakpoint_in_a_step_taken_alone_is_stopped_at(checkout: Checkout) -> None:
+    command = at_the_prompt('.venv/bin/python -m flows.main --debug --only "test prod"')
+    tested = 'report(f"{sum(result.passed for result in results)} of {len(results)} passed")'
+
+    with (
+        breakpoints(checkout, ("tasks/endpoint_tests.py", tested)),
+        PseudoTerminal(["bash", "-c", command], checkout.directory, checkout.environment) as terminal,
+    ):
+        terminal.wait_for("(Pdb) ")
+        terminal.type("p [result.passed for result in results], endpoint.service")
+        terminal.wait_for("([True, True, True], 'diabetes-prod')")
+        terminal.type("continue")
+        status = terminal.wait_for_end()
+
+    assert status == 0, terminal.shown
 
 
 def test_no_key_stands_in_what_a_run_leaves_behind(checkout: Checkout) -> None:

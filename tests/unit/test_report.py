@@ -130,7 +130,7 @@ def test_report_json_has_the_documented_fields(tmp_path):
     }
     assert written["comparison"]["production"]["version"] == 1
     assert written["model"] == {"name": "diabetes-ridge", "version": 2}
-    assert set(written["profile"]) == {"cpu", "memory_gb", "latency"}
+    assert set(written["profile"]) == {"cpu", "memory_gb", "latency", "capped"}
     assert set(written["stages"][0]) == {
         "stage",
         "service",
@@ -139,6 +139,7 @@ def test_report_json_has_the_documented_fields(tmp_path):
         "state",
         "scoring_uri",
         "tests",
+        "load",
         "seconds",
     }
     assert written["timings"] == {"training": 12.24, "prod": 65.0}
