@@ -41,7 +41,8 @@ down: $(VENV)/ready  ## stop the emulator and the Prefect server
 test: $(VENV)/ready  ## all tests; installs Debian's SSH server when it is missing
 	@test -x /usr/sbin/sshd || { echo "installing openssh-server ..." && \
 		apt-get update -qq && apt-get install -y -qq openssh-server >/dev/null; }
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m unit
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "emulator or flow"
 
 .PHONY: test-backends
 test-backends: $(VENV)/ready  ## whole runs with each compute, distributed backend, framework and sampling method
