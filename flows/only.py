@@ -30,6 +30,7 @@ from tasks.endpoint_tests import run_endpoint_tests
 from tasks.environment import register_scoring_environment, register_training_environment
 from tasks.errors import MlopsError
 from tasks.evaluation import evaluate
+from tasks.production import settle_production
 from tasks.profiling import profile_model, upload_sample
 from tasks.progress import listening
 from tasks.registration import mark_released, register_model
@@ -78,6 +79,9 @@ class LastRun:
             "scoring environment": lambda: register_scoring_environment(self._target, settings.deployment.image),
             "training": self._train,
             "tuning": self._tune,
+            "settle production": lambda: settle_production(
+                self._target, settings.deployment, settings.waiting.service_minutes
+            ),
             "evaluation": lambda: evaluate(self._target, settings.deployment, self._trained()),
             "test cluster": partial(self._cluster, "test"),
             "prod cluster": partial(self._cluster, "prod"),

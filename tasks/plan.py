@@ -13,7 +13,7 @@ from tasks.data_validation import validate_data
 from tasks.deployment import Stage, service_name
 from tasks.environment import find_environment, latest_if_same, scoring_environment, training_environment
 from tasks.errors import EnvironmentBuildError, MlopsError, WorkspaceError, http_status
-from tasks.evaluation import find_service, is_endpoint, production_model
+from tasks.evaluation import find_service, production_model
 from tasks.gate.rules import listed_metrics
 from tasks.operation import explained
 from tasks.production import check_kind
@@ -79,6 +79,7 @@ def plan(target: WorkspaceTarget, settings: Settings, fresh: bool) -> tuple[Plan
         ("profile", lambda: _profile(settings)),
         ("dev", lambda: _trial(target, settings, "dev", there)),
         ("test", lambda: _trial(target, settings, "test", there)),
+        *([("approval", lambda: _approval(settings))] if deployment.prod_deployment.approval == "required" else []),
         ("prod", lambda: _release(target, settings, there)),
     ]
     return tuple(_planned(step, question) for step, question in steps)
@@ -280,14 +281,22 @@ def _trial(target: WorkspaceTarget, settings: Settings, stage: Stage, there: boo
     return "create", f"{first}service {name}, tested and then deleted", cost
 
 
+def _approval(settings: Settings) -> _Found:
+    minutes = settings.deployment.prod_deployment.approval_minutes
+    return "run", f"wait up to {minutes:g} minutes for somebody to approve", None
+
+
 def _release(target: WorkspaceTarget, settings: Settings, there: bool) -> _Found:
-    name = service_name(settings.deployment, "prod")
+    name, production = service_name(settings.deployment, "prod"), settings.deployment.prod_deployment
     service = _service(target, name, there)
+    check_kind(service, settings.deployment)
     replicas = "replicas on the prod cluster, which costs the same with and without"
+    if production.strategy == "canary":
+        steps = ", ".join(map(str, production.canary.steps))
+        what = f"a version of endpoint {name}, tested, then given {steps} % of the traffic, and at last all of it"
+        return ("create" if service is None else "change"), what, replicas
     if service is None:
         return "create", f"service {name}, and tests it", replicas
-    check_kind(service, settings.deployment)
-    if is_endpoint(service):
-        percents = ", ".join(map(str, settings.deployment.prod_deployment.canary.steps))
-        return "change", f"a version of {name} takes {percents} percent of the traffic, and all if it holds", replicas
+    if service.state == "Failed":
+        return "create", f"service {name} anew: the one that is there has failed; and tests it", replicas
     return "change", f"service {name} in place, tests it, and brings the former model back if it fails", replicas

@@ -135,7 +135,7 @@ def test_a_breakpoint_in_the_scoring_script_is_stopped_at(checkout: Checkout) ->
         at(checkout, command) as terminal,
     ):
         terminal.wait_for(PROMPT)
-        terminal.type("p data.shape, type(model).__name__")
+        terminal.type("p rows.shape, type(model).__name__")
         terminal.wait_for("((2, 10), 'Ridge')")
         terminal.type("continue")
         assert terminal.wait_for_end() == 0, terminal.shown
