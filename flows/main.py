@@ -33,7 +33,7 @@ from flows.release import release, resume, try_out
 from flows.road import Road, end_state
 from flows.steps import Started
 from flows.turn import turn_to_release
-from tasks.compute import ensure_inference_cluster_task, ensure_training_compute_task
+from tasks.compute import ensure_inference_cluster_task
 from tasks.data_validation import validate_data_task
 from tasks.environment import register_scoring_environment_task, register_training_environment_task
 from tasks.errors import OperationTimeout, ProfilingError
@@ -41,7 +41,9 @@ from tasks.evaluation import evaluate_task
 from tasks.production import settle_production_task
 from tasks.profiling import profile_model_task, resources_missing, upload_sample_task
 from tasks.registration import register_model_task, unfinished_release_task
+from tasks.resume import find_former_run_task
 from tasks.training import submit_training_task, wait_for_training_task
+from tasks.training_compute import ensure_training_compute_task
 from tasks.tuning import best_run_task, submit_tuning_task, wait_for_tuning_task
 from tasks.values import (
     Comparison,
@@ -148,9 +150,17 @@ def promote(road: Road, scoring: Scoring) -> None:
 def train(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment) -> TrainedRun:
     """Train once, with the parameters of the settings."""
     settings, target, steps = road.settings, road.target, road.steps
-    experiment, model_path = settings.experiment, settings.deployment.model.path
+    experiment, model = settings.experiment, settings.deployment.model
     run = steps.run(
-        "submit training", submit_training_task, target, experiment, model_path, compute, environment, road.origin
+        "submit training",
+        submit_training_task,
+        target,
+        experiment,
+        model,
+        compute,
+        environment,
+        road.origin,
+        former_run(road),
     )
     name, minutes = cached("training", run), settings.waiting.training_minutes
     own = road.origin.flow_run_id
@@ -160,15 +170,31 @@ def train(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment)
 def tune(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment) -> TrainedRun:
     """Train with many hyperparameters; the best child is the candidate."""
     settings, target, steps = road.settings, road.target, road.steps
-    experiment, model_path = settings.experiment, settings.deployment.model.path
+    experiment, model = settings.experiment, settings.deployment.model
     run = steps.run(
-        "submit tuning", submit_tuning_task, target, experiment, model_path, compute, environment, road.origin
+        "submit tuning",
+        submit_tuning_task,
+        target,
+        experiment,
+        model,
+        compute,
+        environment,
+        road.origin,
+        former_run(road),
     )
     name, minutes = cached("tuning", run), settings.waiting.training_minutes
     road.tuning = steps.run(
         name, wait_for_tuning_task, target, experiment, run.run_id, minutes, road.origin.flow_run_id
     )
     return steps.run("best run", best_run_task, target, experiment, compute, environment, road.tuning)
+
+
+def former_run(road: Road) -> str | None:
+    """The run whose outputs the next one goes on from, where the settings want that."""
+    resumed = road.settings.experiment.resume_state
+    if not resumed.resume_from_state:
+        return None
+    return road.steps.run("former run", find_former_run_task, road.target, resumed, road.settings.deployment)
 
 
 def cached(step: str, run: SubmittedRun) -> str:

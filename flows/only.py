@@ -23,7 +23,7 @@ from flows.model_card import model_card
 from flows.terminal import terminal
 from settings import Settings
 from settings.workspace import resolve_workspace
-from tasks.compute import ensure_inference_cluster, ensure_training_compute
+from tasks.compute import ensure_inference_cluster
 from tasks.data_validation import validate_data
 from tasks.deployment import Stage, delete_service, deploy, find_endpoint, service_name
 from tasks.endpoint_tests import run_endpoint_tests
@@ -34,7 +34,9 @@ from tasks.production import settle_production
 from tasks.profiling import profile_model, upload_sample
 from tasks.progress import listening
 from tasks.registration import mark_released, register_model
+from tasks.resume import find_former_run
 from tasks.training import submit_training, wait_for_training
+from tasks.training_compute import ensure_training_compute
 from tasks.tuning import best_run, submit_tuning, wait_for_tuning
 from tasks.values import (
     Comparison,
@@ -147,9 +149,9 @@ class LastRun:
     def _train(self) -> TrainedRun:
         experiment, minutes = self._settings.experiment, self._settings.waiting.training_minutes
         compute, environment = self._training_compute(), register_training_environment(self._target, experiment)
-        model_path = self._settings.deployment.model.path
+        model, former = self._settings.deployment.model, self._former_run()
         origin = _anew()
-        run = submit_training(self._target, experiment, model_path, compute, environment, origin)
+        run = submit_training(self._target, experiment, model, compute, environment, origin, former)
         return wait_for_training(
             self._target, experiment, compute, environment, run.run_id, minutes, origin.flow_run_id
         )
@@ -161,11 +163,17 @@ class LastRun:
                 "The settings do not tune.", "Set experiment.hyperparameter_sampling, or take step 'training'."
             )
         compute, environment = self._training_compute(), register_training_environment(self._target, experiment)
-        model_path = self._settings.deployment.model.path
+        model, former = self._settings.deployment.model, self._former_run()
         origin = _anew()
-        run = submit_tuning(self._target, experiment, model_path, compute, environment, origin)
+        run = submit_tuning(self._target, experiment, model, compute, environment, origin, former)
         tuning = wait_for_tuning(self._target, experiment, run.run_id, minutes, origin.flow_run_id)
         return best_run(self._target, experiment, compute, environment, tuning)
+
+    def _former_run(self) -> str | None:
+        resumed = self._settings.experiment.resume_state
+        if not resumed.resume_from_state:
+            return None
+        return find_former_run(self._target, resumed, self._settings.deployment)
 
     def _trained(self) -> TrainedRun:
         report, experiment = self._report(), self._settings.experiment

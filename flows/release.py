@@ -67,6 +67,8 @@ def release(
         by_hand: it is a former model, which somebody wants to have back: all the traffic at once.
     """
     settings = road.settings.deployment.prod_deployment
+    if road.steps.run("find prod", find_endpoint_task, road.target, road.settings.deployment, "prod") is None:
+        former = None  # it is production's by its tag only: there is nothing beside which the new one could be watched
     steps = () if former is None or by_hand else settings.canary.steps
     try:
         if settings.strategy == "canary":

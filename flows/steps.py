@@ -70,7 +70,10 @@ class Steps:
     def run(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a task and wait for it."""
         percent = StepProgress(name).show if is_lasting(task) else None
-        with self._console.step(name, lasting=is_lasting(task)) as step, listening(step.detail, step.show, percent):
+        with (
+            self._console.step(name, lasting=is_lasting(task)) as step,
+            listening(step.detail, step.show, percent, step.log),
+        ):
             return self._configured(name, task)(*args, **kwargs)
 
     def start(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Started[R]:

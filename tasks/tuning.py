@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from settings.experiment import Distribution, ExperimentSettings, HyperparameterSamplingSettings
@@ -17,18 +16,19 @@ from settings.workspace import WorkspaceTarget
 from tasks.errors import ConnectionToAzureError, MetricNotLogged, TrainingError
 from tasks.operation import azure_operation, explained
 from tasks.progress import Rows, report, report_percent, report_rows
+from tasks.run_log import log_tail
 from tasks.training import (
     FAILED,
     FINAL,
     adopt,
     attempt_of,
     cancel_if_own,
-    check_entry_script,
+    check_source_directory,
     experiment_key,
     find_run,
-    log_tail,
     reason_of,
     run_tags,
+    seconds_of,
     trained_run,
     training_configuration,
 )
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from azureml.core import Run, ScriptRunConfig, Workspace
     from azureml.train.hyperdrive import HyperDriveConfig, HyperDriveRun
 
+    from settings.deployment import ModelSettings
+
 _SETTINGS = "experiment.hyperparameter_sampling"
 _USED_UP = 0.95  # of its minutes: a tuning that was canceled later than that was canceled by its own budget
 
@@ -47,38 +49,37 @@ _USED_UP = 0.95  # of its minutes: a tuning that was canceled later than that wa
 def submit_tuning(
     target: WorkspaceTarget,
     experiment: ExperimentSettings,
-    model_path: str,
+    model: ModelSettings,
     compute: ReadyCompute,
     environment: RegisteredEnvironment,
     origin: Origin,
+    former_run_id: str | None = None,
 ) -> SubmittedRun:
     """Submit the tuning, unless the same one is there already, as for :func:`tasks.training.submit_training`.
 
     Args:
-        model_path: where the script is to write the model, below its working directory.
+        model: what the script is to make; it is told name and path.
         origin: of the submission.
+        former_run_id: the run whose outputs are handed on to each child.
 
     Returns:
         the parent run.
 
     Raises:
-        TrainingError: the script is not there, or Azure refuses the tuning.
+        TrainingError: the source directory is too large, data is not there, or Azure refuses the tuning.
     """
-    check_entry_script(experiment)
+    check_source_directory(experiment.source_directory)
     workspace = open_workspace(target)
-    key = experiment_key("tuning", target, experiment, model_path, environment, origin)
+    key = experiment_key("tuning", target, experiment, model, environment, origin, former_run_id)
     run = attempt_of(workspace, f"{experiment.name}_{key}")
     if run.found:
         adopt(workspace, run, origin)
         return run
     from azureml.core import Experiment
 
+    training = training_configuration(workspace, experiment, model, compute, environment, former_run_id)
     with explained(TrainingError, f"submit tuning '{run.run_id}'", f"Check {_SETTINGS}.* in the settings."):
-        configuration = tuning_configuration(
-            experiment.hyperparameter_sampling,
-            training_configuration(workspace, experiment, model_path, compute, environment),
-            run.run_id,
-        )
+        configuration = tuning_configuration(experiment.hyperparameter_sampling, training, run.run_id)
         Experiment(workspace, experiment.name).submit(configuration, tags=run_tags(experiment, key, origin))
     return run
 
@@ -315,9 +316,7 @@ def _used_up(parent: Run, sampling: HyperparameterSamplingSettings) -> bool:
     """Whether a tuning was cancelled by its own budget, rather than by a person."""
     if sampling.max_duration_minutes is None:
         return False
-    details = parent.get_details()
-    start, end = (datetime.fromisoformat(details[key].replace("Z", "+00:00")) for key in ("startTimeUtc", "endTimeUtc"))
-    return (end - start).total_seconds() >= sampling.max_duration_minutes * 60 * _USED_UP
+    return seconds_of(parent.get_details()) >= sampling.max_duration_minutes * 60 * _USED_UP
 
 
 def best_run(
