@@ -15,7 +15,7 @@ from typing import Any
 from tests.conftest import REPOSITORY, RunningEmulator
 from tests.flow.conftest import Checkout, FinishedRun
 
-_SECONDS = 180
+_SECONDS = 300
 
 # A stream of requests, the flow and the models share this machine: speed is what other tests are about.
 UNHURRIED = tuple(
@@ -80,6 +80,8 @@ class RunningFlow:
     def wait_for(self, beginning: str) -> None:
         with self._news:
             shown = self._news.wait_for(lambda: self._ended or self.moment_of(beginning) is not None, _SECONDS)
+        if not shown:
+            self.kill()
         assert shown, f"in vain: waited for {beginning!r} after {self.terminal}"
         assert self.moment_of(beginning) is not None, f"ended without {beginning!r}: {self.terminal}"
 
@@ -95,8 +97,12 @@ class RunningFlow:
         return self.finish()
 
     def finish(self) -> FinishedRun:
-        status = self.process.wait(timeout=_SECONDS)
-        self._reader.join()
+        with self._news:
+            ended = self._news.wait_for(lambda: self._ended, _SECONDS)
+        if not ended:
+            self.kill()
+        assert ended, f"does not end: {self.terminal}"
+        status = self.process.wait()
         latest = self._checkout.directory / "reports" / "latest"
         return FinishedRun(
             status, self.terminal, json.loads((latest / "report.json").read_text()), (latest / "report.md").read_text()
