@@ -97,28 +97,33 @@ class Production:
         """Train a model that is a little better than the last one, in a flow that is killed so often, and not again."""
         self.alpha = round(self.alpha - 0.01, 2)
         for line in killed_at:
-            flow = self._start(training_seconds)
-            flow.wait_for(line)
-            flow.kill()
+            self.kill(line, self.alpha, training_seconds)
             if not wait_for_lease:
-                self._end_lease()
-        run = self._start(training_seconds).finish()
+                self.end_lease()
+        run = self.start(self.alpha, training_seconds).finish()
         if self.caller is None:
             body = (self.checkout.directory / SAMPLE).read_bytes()
             self.caller = SteadyCaller(run.report["production_url"], production_key(self.checkout), body)
             self.callers.enter_context(self.caller)
         return run
 
-    def _start(self, training_seconds: int) -> RunningFlow:
-        settings = (f"experiment.script_parameters.--alpha={self.alpha}", training_takes(training_seconds))
+    def kill(self, line: str, alpha: float, training_seconds: int = 0) -> None:
+        """Start a flow, and kill it when it shows a line."""
+        flow = self.start(alpha, training_seconds)
+        flow.wait_for(line)
+        flow.kill()
+
+    def start(self, alpha: float, training_seconds: int = 0) -> RunningFlow:
+        # Speed is what other tests are about: callers, flow and both models share this machine.
         prod = {"strategy": self.strategy, "canary.unnoticed_ms": 5000, "canary.requests_per_step": 50}
         return RunningFlow(
             self.checkout,
-            *settings,
+            f"experiment.script_parameters.--alpha={alpha}",
+            training_takes(training_seconds),
             *(f"deployment.prod_deployment.{name}={value}" for name, value in prod.items()),
         )
 
-    def _end_lease(self) -> None:
+    def end_lease(self) -> None:
         """What else the Prefect server does a minute after it has last heard of a flow that holds a limit."""
         limits = f"{self.checkout.environment['PREFECT_API_URL']}/v2/concurrency_limits"
         for limit in requests.post(f"{limits}/filter", json={}, timeout=30).json():
@@ -205,6 +210,19 @@ def test_killed_when_all_was_done_it_has_nothing_left_to_do(replaced: Production
 
     assert run.report["outcome"] == "NotPromoted", run.terminal
     check_contents(replaced, before)
+
+
+def test_what_a_killed_flow_has_left_is_removed_by_one_that_releases_nothing(replaced: Production) -> None:
+    before = replaced.contents()
+    replaced.kill("… test test started", replaced.alpha - 0.005)
+    replaced.end_lease()
+    assert replaced.contents().services.keys() == {SERVICE, "diabetes-test"}
+
+    run = replaced.start(alpha=10).finish()
+
+    assert run.report["outcome"] == "NotPromoted", run.terminal
+    after = replaced.contents()
+    assert (after.services, after.served) == (before.services, before.served)
 
 
 @pytest.mark.parametrize("killed_at", CANARY_RELEASES, ids=" ".join)
