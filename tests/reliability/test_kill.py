@@ -19,7 +19,7 @@ from tests.reliability.interrupted import Leftovers, Moment, doing, done, leftov
 if TYPE_CHECKING:
     from azureml.core import Workspace
 
-pytestmark = [pytest.mark.reliability, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.reliability, pytest.mark.timeout(600)]
 
 POINTS = {
     "replace": [
