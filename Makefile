@@ -41,7 +41,8 @@ down: $(VENV)/ready  ## stop the emulator and the Prefect server
 test: $(VENV)/ready  ## all tests; installs Debian's SSH server when it is missing
 	@test -x /usr/sbin/sshd || { echo "installing openssh-server ..." && \
 		apt-get update -qq && apt-get install -y -qq openssh-server >/dev/null; }
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m unit
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "emulator or flow"
 
 .PHONY: test-backends
 test-backends: $(VENV)/ready  ## whole runs with each compute, distributed backend, framework and sampling method
@@ -97,6 +98,7 @@ lint: $(VENV)/ready  ## ruff, mypy, import-linter, the workflows, and that gener
 .PHONY: bench
 bench: $(VENV)/ready  ## measure what benchmarks/README.md states
 	@$(BIN)/python -m benchmarks.emulator
+	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.promotion
 	@$(BIN)/python -m benchmarks.prefect_overhead
 	@$(BIN)/python -m benchmarks.tuning

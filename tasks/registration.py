@@ -7,12 +7,13 @@ Azure: https://learn.microsoft.com/azure/machine-learning/concept-model-manageme
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from settings.deployment import DeploymentSettings
 from settings.workspace import WorkspaceTarget
+from tasks.cache_key import cache_key, content_of
 from tasks.errors import RegistrationError
 from tasks.evaluation import PRODUCTION, STAGE_TAG, model_version
 from tasks.operation import azure_operation, explained
@@ -21,7 +22,6 @@ from tasks.values import (
     Comparison,
     Lineage,
     ModelVersion,
-    RegisteredEnvironment,
     RegisteredModel,
     Scoring,
     UnfinishedRelease,
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 ARCHIVED, ROLLED_BACK = "archived", "rolled-back"
 """Stages of models that production served once; the second was taken out of it by hand."""
 SCORING_FOLDER = "scoring"
-"""Where a run keeps the scoring script that its model was released with."""
+"""Where a run keeps the scoring scripts that its model was registered with, each below a key of its content."""
 
 MODEL_CARD_FOLDER = "model_card"
 """Where a run keeps the card of its model."""
 
-_ENTRY_SCRIPT = "scoring_entry_script"
-_ENVIRONMENT = "scoring_environment"
+# Tags, since a version may be released again with another scoring script: how it was served when it was last released,
+# and how the release that goes on is to serve it.
+_SCORING, _SCORING_OF_CANDIDATE = "scoring", "scoring_of_candidate"
 _COMPARED_WITH = "compared_with"
 _LONGEST = 1000  # characters of a property's value
 
@@ -55,7 +56,7 @@ def register_model(
 ) -> RegisteredModel:
     """Register the candidate's model, once per run: a version that the run has made already is found again.
 
-    The scoring script is kept with the run, so that the version can be served again later as it is served today. So is
+    The scoring script is kept with the run, so that the version can be served again later as it is served now. So is
     the model card, to which the version's property ``model_card`` leads.
 
     Args:
@@ -70,11 +71,13 @@ def register_model(
     workspace = open_workspace(target)
     what = f"register the model of run '{run_id}' as '{settings.name}'"
     with explained(RegistrationError, what, "Check deployment.model in the settings."):
-        made = Model.list(workspace, name=settings.name, run_id=run_id)
-        if made:
-            return _value(made[0])
         run = Run.get(workspace, run_id)
         files = run.get_file_names()
+        kept = _keep_scoring(run, files, scoring)
+        made = Model.list(workspace, name=settings.name, run_id=run_id)
+        if made:
+            made[0].add_tags({_SCORING_OF_CANDIDATE: kept})
+            return _value(made[0])
         if not any(name == settings.path or name.startswith(settings.path.rstrip("/") + "/") for name in files):
             outputs = sorted(name for name in files if name.startswith("outputs/"))
             raise RegistrationError(
@@ -82,15 +85,19 @@ def register_model(
                 "Let the training script write the model there (environment variable MODEL_FILE), or correct "
                 "deployment.model.path.",
             )
-        run.upload_folder(SCORING_FOLDER, scoring.source_directory)
         _upload(run, MODEL_CARD_FOLDER, card)
         model = run.register_model(
             settings.name,
             model_path=settings.path,
-            tags={**settings.tags, STAGE_TAG: "candidate", **_searchable(comparison, lineage)},
+            tags={
+                **settings.tags,
+                STAGE_TAG: "candidate",
+                _SCORING_OF_CANDIDATE: kept,
+                **_searchable(comparison, lineage),
+            },
             properties={
                 **settings.properties,
-                **_lineage(comparison, scoring, lineage, run),
+                **_lineage(comparison, lineage, run),
                 "model_card": f"{MODEL_CARD_FOLDER}/{next(iter(card))}",
             },
             model_framework=settings.model_framework,
@@ -99,6 +106,14 @@ def register_model(
         )
     report(model.id)
     return _value(model)
+
+
+def _keep_scoring(run: Run, files: Sequence[str], scoring: Scoring) -> str:
+    """Keep the scoring script with the run, unless the same is there already; returns what leads to it, as a tag."""
+    folder = f"{SCORING_FOLDER}/{cache_key('scoring', content=content_of(Path(scoring.source_directory)))}"
+    if not any(name.startswith(f"{folder}/") for name in files):
+        run.upload_folder(folder, scoring.source_directory)
+    return scoring.model_copy(update={"source_directory": folder}).model_dump_json()
 
 
 def _upload(run: Run, folder: str, files: Mapping[str, bytes]) -> None:
@@ -116,7 +131,7 @@ def _searchable(comparison: Comparison, lineage: Lineage) -> dict[str, str]:
     return tags
 
 
-def _lineage(comparison: Comparison, scoring: Scoring, lineage: Lineage, run: Run) -> dict[str, str]:
+def _lineage(comparison: Comparison, lineage: Lineage, run: Run) -> dict[str, str]:
     candidate, production = comparison.candidate, comparison.production
     # The SDK notes the commit of the training code when it submits a run from a Git repository.
     noted = {"commit": "azureml.git.commit", "commit_dirty": "azureml.git.dirty"}
@@ -136,8 +151,6 @@ def _lineage(comparison: Comparison, scoring: Scoring, lineage: Lineage, run: Ru
         "settings_sha256": lineage.settings_sha256,
         "started_by": lineage.started_by,
         "flow_run_id": lineage.flow_run_id,
-        _ENTRY_SCRIPT: scoring.entry_script,
-        _ENVIRONMENT: f"{scoring.environment.name}:{scoring.environment.version}",
     }
 
 
@@ -151,24 +164,21 @@ def scoring_of(target: WorkspaceTarget, version: ModelVersion, directory: Path) 
     Raises:
         RegistrationError: the version does not say so: it was not released by this flow.
     """
-    from azureml.core import Model, Run
+    from azureml.core import Run
 
     workspace = open_workspace(target)
     what = f"bring back the scoring script of model {version.name}:{version.version}"
     with explained(RegistrationError, what, "Deploy the former version by hand."):
-        properties = Model(workspace, version.name, version=version.version).properties
-        if _ENVIRONMENT not in properties:
+        told = _model(workspace, version.name, version.version).tags.get(_SCORING)
+        if told is None:
             raise RegistrationError(
                 f"Model {version.name}:{version.version} does not say how it was served.",
                 "Deploy it by hand with the scoring script that belongs to it.",
             )
-        Run.get(workspace, version.run_id).download_files(prefix=SCORING_FOLDER, output_directory=str(directory))
-    name, _, number = properties[_ENVIRONMENT].rpartition(":")
-    return Scoring(
-        source_directory=str(directory / SCORING_FOLDER),
-        entry_script=properties[_ENTRY_SCRIPT],
-        environment=RegisteredEnvironment(name=name, version=number),
-    )
+        scoring = Scoring.model_validate_json(told)
+        folder = scoring.source_directory
+        Run.get(workspace, version.run_id).download_files(prefix=folder, output_directory=str(directory))
+    return scoring.model_copy(update={"source_directory": str(directory / folder)})
 
 
 def mark_released(
@@ -190,7 +200,10 @@ def mark_released(
         for model in _with_stage(workspace, released.name, PRODUCTION):
             if int(model.version) != released.version:
                 model.add_tags({STAGE_TAG: replaced_as})
-        _model(workspace, released.name, released.version).add_tags({STAGE_TAG: PRODUCTION})
+        model = _model(workspace, released.name, released.version)
+        by_hand = replaced_as == ROLLED_BACK  # then it is served as it was when it was released
+        scoring = model.tags.get(_SCORING if by_hand else _SCORING_OF_CANDIDATE)
+        model.add_tags({STAGE_TAG: PRODUCTION, **({_SCORING: scoring} if scoring else {})})
 
 
 def unfinished_release(target: WorkspaceTarget, served: ModelVersion) -> UnfinishedRelease | None:
