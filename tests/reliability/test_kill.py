@@ -114,6 +114,8 @@ def test_a_killed_run_that_is_started_again_promotes_as_if_nothing_had_been(
 
     assert run.exit_status == 0, run.terminal
     assert run.report["outcome"] == "Promoted", run.terminal
+    if point == done("profile"):
+        assert {"training (cached)", "profile (cached)"} <= run.report["timings"].keys()
     after, version = leftovers(workspace), max(before.models) + 1
     assert after == Leftovers(
         runs={**before.runs, run.report["run"]["id"]: "Completed"},
