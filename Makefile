@@ -38,8 +38,11 @@ down: $(VENV)/ready  ## stop the emulator and the Prefect server
 	@$(BIN)/python -m emulator stop
 
 .PHONY: test
-test: $(VENV)/ready  ## all tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: $(VENV)/ready  ## all tests; installs Debian's SSH server when it is missing
+	@test -x /usr/sbin/sshd || { echo "installing openssh-server ..." && \
+		apt-get update -qq && apt-get install -y -qq openssh-server >/dev/null; }
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m unit
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "emulator or flow"
 
 .PHONY: test-backends
 test-backends: $(VENV)/ready  ## whole runs with each compute, distributed backend, framework and sampling method
@@ -49,6 +52,10 @@ test-backends: $(VENV)/ready  ## whole runs with each compute, distributed backe
 test-reliability: $(VENV)/ready  ## flows killed at each step and started again, releases under a stream of requests
 	@$(BIN)/python -m pytest -m reliability --numprocesses 2 --dist loadfile
 
+.PHONY: screenshots
+screenshots: $(VENV)/ready  ## take the pictures in docs/ anew, of the last promoting run on the Prefect server
+	@$(BIN)/python -m docs.screenshots
+
 .PHONY: test-browser
 test-browser: $(VENV)/ready  ## what Prefect's UI shows of a run; installs Debian's Chromium when it is missing
 	@command -v chromium >/dev/null || { echo "installing chromium ..." && \
@@ -57,7 +64,10 @@ test-browser: $(VENV)/ready  ## what Prefect's UI shows of a run; installs Debia
 
 .PHONY: test-pytorch
 test-pytorch: $(VENV)/ready  ## torch.distributed in a run, with a PyTorch that is installed for it
-	@$(BIN)/python -m pytest -m pytorch
+	@test -x .pytorch/bin/python || { echo "installing torch in .pytorch ..." && $(PYTHON) -m venv .pytorch; }
+	@.pytorch/bin/python -c "import torch, numpy" 2>/dev/null || \
+		.pytorch/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy
+	@PYTORCH_PYTHON=$(CURDIR)/.pytorch/bin/python $(BIN)/python -m pytest -m pytorch
 
 .PHONY: test-postgresql
 test-postgresql: $(VENV)/ready  ## the tests of a Prefect server for teams; installs Debian's PostgreSQL when it is missing
@@ -88,7 +98,9 @@ lint: $(VENV)/ready  ## ruff, mypy, import-linter, the workflows, and that gener
 .PHONY: bench
 bench: $(VENV)/ready  ## measure what benchmarks/README.md states
 	@$(BIN)/python -m benchmarks.emulator
+	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.promotion
+	@$(BIN)/python -m benchmarks.tuning
 
 .PHONY: format
 format: $(VENV)/ready  ## format the code
@@ -102,7 +114,7 @@ lock: $(VENV)/ready  ## make requirements.txt anew from pyproject.toml
 
 .PHONY: clean
 clean: down  ## stop everything and remove the virtual environment, all local state and reports
-	@rm -rf $(VENV) .emulator .prefect reports
+	@rm -rf $(VENV) .pytorch .emulator .prefect reports
 
 .PHONY: help
 help:

@@ -62,6 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     logs = add("logs", "print its log")
     logs.add_argument("-f", "--follow", action="store_true")
+    preempt = add("preempt", "take the nodes of a low-priority cluster away, as Azure may: its runs are queued again")
+    failing = add("fail-creation", "have the next creation of a compute target fail, as when a quota is used up")
+    for command in (preempt, failing):
+        command.add_argument("compute", metavar="COMPUTE", help="name of the compute target")
+        command.add_argument("--workspace", default="mlops", help="its workspace (default: mlops)")
+    failing.add_argument(
+        "--message",
+        default="The request exceeds the quota of the subscription for this family of virtual machines.",
+        help="what the provider says",
+    )
     add("reset", "stop it and remove everything that it keeps")
     routes = add("routes", "list what it implements").add_mutually_exclusive_group()
     routes.add_argument("--write", action="store_true", help="bring the list in emulator/README.md up to date")
@@ -190,6 +200,16 @@ def main(arguments: list[str] | None = None) -> int:
             if not log.exists():
                 raise StartupError(f"there is no log in {state_directory}: `python -m emulator start` makes one.")
             return subprocess.call(["tail", "-n", "+1", *(["-f"] if options.follow else []), str(log)])
+        elif options.command == "preempt":
+            from emulator.status import preempt
+
+            runs = preempt(_find(state_directory), options.compute, options.workspace)
+            print(f"queued again: {', '.join(runs)}" if runs else f"no run was on {options.compute}")
+        elif options.command == "fail-creation":
+            from emulator.status import fail_next_creation
+
+            fail_next_creation(_find(state_directory), options.compute, options.workspace, options.message)
+            print(f"the next creation of {options.compute} fails")
         elif options.command == "reset":
             daemon.reset(state_directory)
             print(f"removed {state_directory}")

@@ -16,7 +16,7 @@ from emulator.errors import ServiceError, StartupError, bad_request
 
 Record = dict[str, Any]
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

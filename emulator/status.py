@@ -1,4 +1,4 @@
-"""What runs in the emulator, asked over HTTPS like any client would."""
+"""What its operator asks of the emulator, over HTTPS like any client."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
+from string import Template
 from typing import Any
+from urllib.parse import quote
 
 from emulator.daemon import Running
 from emulator.errors import StartupError
+from emulator.management.store import SUBSCRIPTION
+from emulator.routing import WORKSPACE_PATH
 
 _SECONDS = 10.0
 
@@ -21,6 +25,40 @@ def read_status(running: Running) -> dict[str, Any]:
     Raises:
         StartupError: the process lives but does not answer.
     """
+    return _ask(running, "/emulator/status")
+
+
+def preempt(running: Running, compute: str, workspace: str) -> list[str]:
+    """Take the nodes of a low-priority cluster away; returns the ids of the runs that are queued again.
+
+    Raises:
+        StartupError: there is no such workspace or cluster, or it is not of low priority.
+    """
+    runs: list[str] = _ask(running, f"{_compute_path(running, compute, workspace)}/preempt", {})["runs"]
+    return runs
+
+
+def fail_next_creation(running: Running, compute: str, workspace: str, message: str) -> None:
+    """Have the next creation of a compute target of that name fail with the message.
+
+    Raises:
+        StartupError: there is no such workspace.
+    """
+    _ask(running, f"{_compute_path(running, compute, workspace)}/fail-next-creation", {"message": message})
+
+
+def _compute_path(running: Running, compute: str, workspace: str) -> str:
+    known = read_status(running)["workspaces"]
+    found = next((one for one in known if one["name"] == workspace), None)
+    if found is None:
+        raise StartupError(f"there is no workspace '{workspace}': it has {', '.join(one['name'] for one in known)}.")
+    place = Template(WORKSPACE_PATH.replace("{", "${")).substitute(
+        subscription=SUBSCRIPTION, resource_group=found["resource_group"], workspace=workspace
+    )
+    return f"/emulator/{place}/computes/{quote(compute)}"
+
+
+def _ask(running: Running, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     context = ssl.create_default_context(cafile=str(Path(running.state_directory) / "tls" / "ca.pem"))
     # Never through a proxy, whatever the environment says: what is asked is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
@@ -28,10 +66,13 @@ def read_status(running: Running) -> dict[str, Any]:
     try:
         with opener.open(f"{running.url}/adfs/oauth2/token", form.encode(), timeout=_SECONDS) as answer:
             token = json.load(answer)["access_token"]
-        request = urllib.request.Request(f"{running.url}/emulator/status", headers={"Authorization": f"Bearer {token}"})
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{running.url}{path}", data, {"Authorization": f"Bearer {token}"})
         with opener.open(request, timeout=_SECONDS) as answer:
-            status: dict[str, Any] = json.load(answer)
-            return status
+            told: dict[str, Any] = json.load(answer)
+            return told
+    except urllib.error.HTTPError as error:
+        raise StartupError(json.load(error)["message"]) from error
     except (urllib.error.URLError, TimeoutError) as error:
         raise StartupError(
             f"the emulator (process {running.pid}) does not answer on {running.url}: {error}. "

@@ -26,7 +26,7 @@ from rich.text import Text
 from flows.markdown import plain
 from flows.report import duration, explanations, headline
 from tasks.errors import MlopsError
-from tasks.progress import Rows
+from tasks.progress import Listener, Rows
 from tasks.values import RunReport
 
 _NAME_WIDTH = 20
@@ -37,6 +37,8 @@ _OUTCOME_STYLES = {
     "NotPromoted": "bold yellow",
     "Compared": "bold yellow",
     "DataRejected": "bold yellow",
+    "NotApproved": "bold yellow",
+    "Restored": "bold green",
     "RolledBack": "bold red",
     "Failed": "bold red",
 }
@@ -68,6 +70,11 @@ class StepProgress:
         """Show a table, its header first, below the step while it runs; a log does without."""
         self.rows = rows
 
+    @property
+    def log(self) -> Listener | None:
+        """Shows a line of a log that is followed; None when nobody wants to see it."""
+        return self._console.show_log_line if self._console.verbose else None
+
     def skip(self, reason: str) -> None:
         """Say that there was nothing to do, and why."""
         self.text = _one_line(reason)
@@ -92,7 +99,7 @@ class Console:
             ("✓", "✗", "-", "…") if unicode else ("+", "x", "-", ".")
         )
         self._spinner = Spinner("dots" if unicode else "line", style="cyan")
-        self._verbose = verbose
+        self.verbose = verbose
         # Guards the two below. Never held while printing: rich draws the running steps under a lock of its own.
         self._lock = threading.Lock()
         self._steps: list[StepProgress] = []
@@ -138,7 +145,7 @@ class Console:
         step = StepProgress(self, name)
         with self._lock:
             self._steps.append(step)
-        if not self._live and (lasting or self._verbose):
+        if not self._live and (lasting or self.verbose):
             self._print_line(self._running, "cyan", step, None, "started")
         try:
             yield step
@@ -186,6 +193,10 @@ class Console:
             self._console.print()
             self._console.print(Text(report.curl), soft_wrap=True)
 
+    def show_log_line(self, line: str) -> None:
+        """Show a line of a log, as it is."""
+        self._console.print(Text(f"  {plain(line)}", style="dim"), soft_wrap=True)
+
     def _print(self, text: Text, indent: int = 0) -> None:
         """Print prose, wrapped at words for a person and left whole for a log."""
         if self._live:
@@ -194,7 +205,7 @@ class Console:
             self._console.print(Text(" " * indent).append(text), soft_wrap=True)
 
     def _detail_changed(self, step: StepProgress) -> None:
-        if self._verbose:
+        if self.verbose:
             self._print_line(self._running, "cyan", step, None, step.text)
 
     def _finish(self, step: StepProgress, mark: str, style: str, text: str) -> None:

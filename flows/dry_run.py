@@ -15,13 +15,13 @@ _CONDITIONAL = "test cluster"
 """With this step begins what happens only when the model is better."""
 
 
-def show(settings: Settings) -> bool:
+def show(settings: Settings, fresh: bool) -> bool:
     """Show the plan of a run; returns whether all of it could be carried out.
 
     Raises:
         MlopsError: Azure cannot be asked.
     """
-    planned = plan(resolve_workspace(settings.workspace, os.environ), settings)
+    planned = plan(resolve_workspace(settings.workspace, os.environ), settings, fresh)
     show_table(("Step", "Would", "What", "Uses"), _rows(planned), terminal())
     failing = [each.step for each in planned if each.action == "fail"]
     said = f"A run would fail: {', '.join(failing)}." if failing else "Nothing was created, changed or deleted."

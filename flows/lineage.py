@@ -14,9 +14,14 @@ def lineage_of(settings: Settings, data: DataReport | None) -> Lineage:
     """The lineage of this flow run's model. Called inside of the flow."""
     from prefect.runtime import flow_run
 
+    return lineage(settings, data, started_by(str(flow_run.id)), str(flow_run.id))
+
+
+def lineage(settings: Settings, data: DataReport | None, starter: str, flow_run_id: str) -> Lineage:
+    """The lineage of the model of a flow run that ``starter`` started."""
     return Lineage(
-        started_by=started_by(str(flow_run.id)),
-        flow_run_id=str(flow_run.id),
+        started_by=starter,
+        flow_run_id=flow_run_id,
         # SecretStr writes stars, so that the hash tells nothing about a secret.
         settings_sha256=hashlib.sha256(settings.model_dump_json().encode()).hexdigest(),
         data_source=data.source if data else None,

@@ -7,6 +7,7 @@ debugger. The report stays as it is, so that the step can be repeated as often a
 from __future__ import annotations
 
 import difflib
+import getpass
 import os
 import uuid
 from collections.abc import Callable
@@ -17,21 +18,43 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from flows.console import Console
+from flows.lineage import lineage
+from flows.model_card import model_card
 from flows.terminal import terminal
 from settings import Settings
 from settings.workspace import resolve_workspace
-from tasks.compute import ensure_inference_cluster, ensure_training_compute
+from tasks.compute import ensure_inference_cluster
+from tasks.data_validation import validate_data
 from tasks.deployment import Stage, delete_service, deploy, find_endpoint, service_name
 from tasks.endpoint_tests import run_endpoint_tests
 from tasks.environment import register_scoring_environment, register_training_environment
 from tasks.errors import MlopsError
 from tasks.evaluation import evaluate
-from tasks.profiling import profile_model
+from tasks.production import settle_production
+from tasks.profiling import profile_model, upload_sample
 from tasks.progress import listening
 from tasks.registration import mark_released, register_model
+from tasks.resume import find_former_run
 from tasks.training import submit_training, wait_for_training
-from tasks.values import Comparison, ReadyCompute, RegisteredModel, Resources, RunReport, Scoring, TrainedRun
+from tasks.training_compute import ensure_training_compute
+from tasks.tuning import best_run, submit_tuning, wait_for_tuning
+from tasks.values import (
+    Comparison,
+    DataReport,
+    Origin,
+    ReadyCompute,
+    RegisteredModel,
+    Resources,
+    RunReport,
+    Scoring,
+    TrainedRun,
+)
 from tasks.workspace import ensure_workspace
+
+
+def _anew() -> Origin:
+    """A step alone is taken to see it at work: a run that was done before would show nothing."""
+    return Origin(flow_run_id=f"only-{uuid.uuid4()}", fresh=True)
 
 
 class LastRun:
@@ -50,16 +73,26 @@ class LastRun:
         self._report_file = report_file
         self.steps: dict[str, Callable[[], Any]] = {
             "workspace": lambda: ensure_workspace(self._target, settings.workspace.create_if_missing),
+            "data": self._validate,
             "training compute": self._training_compute,
             "training environment": lambda: register_training_environment(self._target, settings.experiment),
             "scoring environment": lambda: register_scoring_environment(self._target, settings.deployment.image),
             "training": self._train,
+            "tuning": self._tune,
+            "settle production": lambda: settle_production(
+                self._target, settings.deployment, settings.waiting.service_minutes
+            ),
             "evaluation": lambda: evaluate(self._target, settings.deployment, self._trained()),
             "test cluster": partial(self._cluster, "test"),
             "prod cluster": partial(self._cluster, "prod"),
-            "registration": lambda: register_model(self._target, settings.deployment, self._better(), self._scoring()),
+            "registration": self._register,
             "profile": lambda: profile_model(
-                self._target, settings.deployment, self._model(), self._scoring(), settings.waiting.profile_minutes
+                self._target,
+                settings.deployment,
+                self._model(),
+                self._scoring(),
+                upload_sample(self._target, settings.deployment.endpoint_tests),
+                settings.waiting.profile_minutes,
             ),
             "deploy to dev": partial(self._deploy, "dev"),
             "test dev": partial(self._test, "dev"),
@@ -69,7 +102,7 @@ class LastRun:
             "remove test": partial(self._remove, "test"),
             "deploy to prod": partial(self._deploy, "prod"),
             "test prod": partial(self._test, "prod"),
-            "mark as production": lambda: mark_released(self._target, self._model(), self._comparison().production),
+            "mark as production": lambda: mark_released(self._target, self._model()),
         }
 
     def run(self, name: str, verbose: bool) -> Any:
@@ -83,7 +116,7 @@ class LastRun:
             near = difflib.get_close_matches(name, self.steps, n=1)
             meant = f" Did you mean '{near[0]}'?" if near else ""
             raise MlopsError(f"There is no step '{name}'.{meant}", f"The steps are: {', '.join(self.steps)}.")
-        with Console(verbose, terminal()) as console, console.step(name) as shown, listening(shown.detail):
+        with Console(verbose, terminal()) as console, console.step(name) as shown, listening(shown.detail, shown.show):
             return step()
 
     def _report(self) -> RunReport:
@@ -108,21 +141,39 @@ class LastRun:
         minutes = self._settings.waiting.compute_minutes
         return ensure_training_compute(self._target, self._settings.compute_target, minutes)
 
+    def _validate(self) -> DataReport:
+        if self._settings.data is None:
+            raise MlopsError("The settings have no rules for data.", "Write them under `data`.")
+        return validate_data(self._target, self._settings.data)
+
     def _train(self) -> TrainedRun:
-        experiment = self._settings.experiment
-        compute = self._training_compute()
-        environment = register_training_environment(self._target, experiment)
-        run_id = submit_training(
-            self._target,
-            experiment,
-            self._settings.deployment.model.path,
-            compute,
-            environment,
-            f"{experiment.name}_{uuid.uuid4()}",
-        )
+        experiment, minutes = self._settings.experiment, self._settings.waiting.training_minutes
+        compute, environment = self._training_compute(), register_training_environment(self._target, experiment)
+        model, former = self._settings.deployment.model, self._former_run()
+        origin = _anew()
+        run = submit_training(self._target, experiment, model, compute, environment, origin, former)
         return wait_for_training(
-            self._target, experiment, compute, environment, run_id, self._settings.waiting.training_minutes
+            self._target, experiment, compute, environment, run.run_id, minutes, origin.flow_run_id
         )
+
+    def _tune(self) -> TrainedRun:
+        experiment, minutes = self._settings.experiment, self._settings.waiting.training_minutes
+        if not experiment.hyperparameter_sampling.use_hyperparameter_sampling:
+            raise MlopsError(
+                "The settings do not tune.", "Set experiment.hyperparameter_sampling, or take step 'training'."
+            )
+        compute, environment = self._training_compute(), register_training_environment(self._target, experiment)
+        model, former = self._settings.deployment.model, self._former_run()
+        origin = _anew()
+        run = submit_tuning(self._target, experiment, model, compute, environment, origin, former)
+        tuning = wait_for_tuning(self._target, experiment, run.run_id, minutes, origin.flow_run_id)
+        return best_run(self._target, experiment, compute, environment, tuning)
+
+    def _former_run(self) -> str | None:
+        resumed = self._settings.experiment.resume_state
+        if not resumed.resume_from_state:
+            return None
+        return find_former_run(self._target, resumed, self._settings.deployment)
 
     def _trained(self) -> TrainedRun:
         report, experiment = self._report(), self._settings.experiment
@@ -131,7 +182,9 @@ class LastRun:
         if report.run is None:
             raise self._lacks("training run")
         compute, environment = self._training_compute(), register_training_environment(self._target, experiment)
-        return wait_for_training(self._target, experiment, compute, environment, report.run.id, minutes=1)
+        return wait_for_training(
+            self._target, experiment, compute, environment, report.run.id, minutes=1, flow_run_id=""
+        )
 
     def _comparison(self) -> Comparison:
         report = self._report()
@@ -139,14 +192,18 @@ class LastRun:
             raise self._lacks("comparison")
         return Comparison(promote=report.outcome != "NotPromoted", **dict(report.comparison))
 
-    def _better(self) -> Comparison:
-        comparison = self._comparison()
+    def _register(self) -> RegisteredModel:
+        comparison, report = self._comparison(), self._report()
         if not comparison.promote:
             raise MlopsError(
                 f"The model of the last run is not registered, because it is not better: {comparison.reasons[0]}.",
                 "Start a run that trains a better one.",
             )
-        return comparison
+        deployment, scoring = self._settings.deployment, self._scoring()
+        flow_run_id = (report.prefect_url or "").rpartition("/")[2]
+        known = lineage(self._settings, report.data, getpass.getuser(), flow_run_id)
+        card = model_card(deployment.model, comparison, report.data, known, scoring)
+        return register_model(self._target, deployment, comparison, scoring, known, card)
 
     def _model(self) -> RegisteredModel:
         report = self._report()

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from flows.gate_report import broken_rule, comparison_lines, data_lines
 from flows.markdown import fenced, inline, plain, section, table
 from flows.plots.gates import gate_plots
 from tasks.values import (
+    Approval,
+    CanaryStep,
     LatencyProfile,
+    Load,
     ReportedError,
     RunReport,
     StageReport,
+    Tuning,
 )
 
+_TUNING_PLOT = "tuning.png"
+_LATENCY_PLOT = "latency.png"
+_PLOTS_ELSEWHERE = (_TUNING_PLOT, _LATENCY_PLOT)  # than in a section of their own
 
-def write_report(report: RunReport, directory: Path) -> Path:
+
+def write_report(report: RunReport, directory: Path, images: Mapping[str, bytes] = MappingProxyType({})) -> Path:
     """Write report.json and report.md into a folder of their own below ``directory``, and point ``latest`` at it.
 
     A reader never sees half a file, and ``latest`` never points at nothing. Returns the path of report.md.
+
+    Args:
+        images: what :func:`plots` has drawn; written beside the report.
     """
     folder = directory / _folder_name(report)
     folder.mkdir(parents=True, exist_ok=True)
-    plots = gate_plots(report.comparison, report.data)
-    for name, content in plots.items():
-        (folder / name).write_bytes(content)
     _write_atomically(folder / "report.json", report.model_dump_json(indent=2) + "\n")
-    _write_atomically(folder / "report.md", render_markdown(report, tuple(plots)))
+    for name, image in images.items():
+        (folder / name).write_bytes(image)
+    _write_atomically(folder / "report.md", render_markdown(report, {name: name for name in images}))
 
     link = directory / f".latest-{os.getpid()}"
     link.unlink(missing_ok=True)
@@ -61,9 +72,17 @@ def headline(report: RunReport) -> str:
         "NotPromoted": f"NotPromoted: {kept}.",
         "DataRejected": "DataRejected: the data breaks the settings' rules; nothing was trained.",
         "Compared": f"Compared: {kept}, which the candidate would beat.",
+        "NotApproved": f"NotApproved: {kept}; {model} was {_decided(report)}.",
+        "Restored": f"Restored: {model} serves production again.",
         "RolledBack": f"RolledBack: {model} did not hold in production; {kept}.",
         "Failed": "Failed: the run ended with an error.",
     }[report.outcome]
+
+
+def _decided(report: RunReport) -> str:
+    if report.approval is None or report.approval.decision == "expired":
+        return "approved by nobody in time"
+    return f"refused{f' by {report.approval.by}' if report.approval.by else ''}"
 
 
 def duration(seconds: float) -> str:
@@ -81,16 +100,30 @@ def explanations(report: RunReport) -> tuple[str, ...]:
     return report.comparison.reasons + report.comparison.notes if report.comparison else ()
 
 
-def render_markdown(report: RunReport, plots: Sequence[str] = ()) -> str:
+def plots(report: RunReport) -> dict[str, bytes]:
+    """PNG files by name, of what the run has to show."""
+    images = gate_plots(report.comparison, report.data)
+    if report.tuning is not None:
+        from flows.plots.tuning import plot_tuning
+
+        images[_TUNING_PLOT] = plot_tuning(report.tuning)
+    if report.stages:
+        from flows.plots.latency import plot_latency
+
+        images[_LATENCY_PLOT] = plot_latency(report.stages)
+    return images
+
+
+def render_markdown(report: RunReport, images: Mapping[str, str] = MappingProxyType({})) -> str:
     """The report as GitHub and Prefect's UI show it. Sections that the run did not reach are left out.
 
     Args:
-        plots: names of PNG files beside the report.
+        images: addresses of :func:`plots`, by name.
     """
-    return "\n".join(_lines(report, plots)) + "\n"
+    return "\n".join(_lines(report, images)) + "\n"
 
 
-def _lines(report: RunReport, plots: Sequence[str]) -> Iterator[str]:
+def _lines(report: RunReport, images: Mapping[str, str]) -> Iterator[str]:
     yield f"# {headline(report)}"
     yield ""
     yield f"Started {report.started:%Y-%m-%d %H:%M:%S} UTC, took {duration(report.total_seconds)}."
@@ -100,15 +133,24 @@ def _lines(report: RunReport, plots: Sequence[str]) -> Iterator[str]:
         yield from data_lines(report.data)
     if report.comparison:
         yield from comparison_lines(report.comparison)
-    if plots:
-        yield from section("Plots", [f"![{name.removesuffix('.png')}]({name})" for name in plots])
+    of_the_gates = {name: address for name, address in images.items() if name not in _PLOTS_ELSEWHERE}
+    if of_the_gates:
+        yield from section("Plots", _images(of_the_gates))
+    if report.tuning:
+        yield from _tuning(report.tuning, images.get(_TUNING_PLOT))
     if report.model:
         yield from section("Model", [f"{inline(report.model.name)} version {report.model.version}"])
     if report.profile:
         resources = f"One replica gets {report.profile.cpu:g} CPU cores and {report.profile.memory_gb:g} GB of memory."
         yield from section("Profile", [resources, *_latency(report.profile.latency)])
+    if report.warnings:
+        yield from section("Warnings", [f"- {inline(warning)}" for warning in report.warnings])
     if report.stages:
-        yield from _stages(report.stages)
+        yield from _stages(report.stages, images.get(_LATENCY_PLOT))
+    if report.approval:
+        yield from section("Approval", _approval(report.approval))
+    if report.canary:
+        yield from section("Canary", _canary(report.canary))
     if report.timings:
         rows = [(step, duration(seconds)) for step, seconds in report.timings.items()]
         yield from section("Where the time went", table(("step", "took"), rows))
@@ -117,10 +159,43 @@ def _lines(report: RunReport, plots: Sequence[str]) -> Iterator[str]:
         yield from section("Score production", fenced(report.curl, "sh"))
 
 
+def _images(images: Mapping[str, str]) -> Iterator[str]:
+    for name, address in images.items():
+        yield f"![{name.removesuffix('.png')}]({address})"
+
+
 def _error(error: ReportedError) -> Iterator[str]:
     yield from section("Error", [inline(error.message), "", inline(error.next_step)])
     if error.log_tail:
         yield from ["", *fenced(plain(error.log_tail))]
+
+
+def _tuning(tuning: Tuning, image: str | None) -> Iterator[str]:
+    policy = f", policy {tuning.policy}" if tuning.policy else ""
+    goal = "larger" if tuning.goal == "max" else "smaller"
+    best = tuning.best_trial
+    lines = [
+        f"{tuning.method.capitalize()} sampling{policy}: {len(tuning.trials)} trials, best {inline(tuning.metric)} "
+        f"{best.metric:.6g} in trial {best.number}; {goal} is better.",
+        "",
+    ]
+    if image is not None:
+        lines += [f"![{inline(tuning.metric)} over the trials, and against each parameter]({image})", ""]
+    rows = [
+        (
+            f"{trial.number}, best" if trial is best else str(trial.number),
+            *(_value(trial.hyperparameters.get(name, "")) for name in best.hyperparameters),
+            "" if trial.metric is None else f"{trial.metric:.6g}",
+            trial.state,
+        )
+        for trial in tuning.trials
+    ]
+    lines += table(("trial", *best.hyperparameters, tuning.metric, "state"), rows)
+    yield from section("Tuning", lines)
+
+
+def _value(hyperparameter: object) -> str:
+    return f"{hyperparameter:.6g}" if isinstance(hyperparameter, float) else str(hyperparameter)
 
 
 def _latency(latency: LatencyProfile) -> Iterator[str]:
@@ -129,7 +204,7 @@ def _latency(latency: LatencyProfile) -> Iterator[str]:
         yield "It answers within " + ", ".join(f"{ms} ({percentile})" for percentile, ms in measured) + "."
 
 
-def _stages(stages: Sequence[StageReport]) -> Iterator[str]:
+def _stages(stages: Sequence[StageReport], image: str | None) -> Iterator[str]:
     rows = []
     for stage in stages:
         compute = " ".join(filter(None, (stage.compute_type, stage.cluster_purpose)))
@@ -143,6 +218,34 @@ def _stages(stages: Sequence[StageReport]) -> Iterator[str]:
     ]
     if tests:
         yield from ["", *table(("stage", "test", "result", "detail", "took"), tests)]
+    if image is not None:
+        yield from ["", f"![latency by stage]({image})"]
+    loads = [(stage.stage, *_measured(stage.load)) for stage in stages if stage.load]
+    if loads:
+        yield from ["", *table(("stage", *_MEASURED), loads)]
+
+
+_MEASURED = ("requests", "p50", "p95", "p99", "errors", "requests/s")
+
+
+def _measured(load: Load) -> tuple[str, ...]:
+    latencies = (f"{ms:g} ms" for ms in (load.p50_ms, load.p95_ms, load.p99_ms))
+    return (str(load.requests), *latencies, f"{load.error_rate:.2%}", f"{load.requests_per_second:g}")
+
+
+def _approval(approval: Approval) -> Iterator[str]:
+    yield f"{approval.decision.capitalize()}{f' by {inline(approval.by)}' if approval.by else ''}."
+    if approval.comment:
+        yield from ["", f"> {inline(approval.comment)}"]
+
+
+def _canary(steps: Sequence[CanaryStep]) -> Iterator[str]:
+    rows = [
+        (f"{step.percent} %", who, *_measured(load), "; ".join(step.exceeded) or "kept")
+        for step in steps
+        for who, load in (("new version", step.candidate), ("former version", step.former), ("endpoint", step.endpoint))
+    ]
+    yield from table(("traffic", "asked", *_MEASURED, "bounds"), rows)
 
 
 def _where_to_look(report: RunReport) -> Iterator[str]:
@@ -153,6 +256,7 @@ def _where_to_look(report: RunReport) -> Iterator[str]:
             "training run",
             report.run and f"{report.run.id} in experiment {report.run.experiment}: {report.run.portal_url}",
         ),
+        ("tuning", report.tuning and f"{report.tuning.run_id}: {report.tuning.portal_url}"),
         ("workspace", f"{report.workspace.name} ({report.workspace.cloud})"),
         ("settings", report.settings),
     ]

@@ -12,10 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
 from flows.artifacts import publish
 from flows.console import Console
-from flows.options import RunOptions
-from flows.report import write_report
+from flows.options import RollbackOptions, RunOptions
+from flows.report import explanations, headline, plots, write_report
 from flows.scope import load_settings, without_effect
 from flows.steps import Steps
 from flows.terminal import terminal
@@ -24,10 +27,13 @@ from settings.loading import SETTINGS_FILE
 from settings.workspace import resolve_workspace
 from tasks.errors import MlopsError
 from tasks.values import (
+    Approval,
+    CanaryStep,
     Comparison,
     DataReport,
     Endpoint,
     ModelProfile,
+    Origin,
     Outcome,
     RegisteredModel,
     ReportedComparison,
@@ -52,13 +58,14 @@ class Road:
     """Collects what a run does, and writes the report when it ends, however it ends.
 
     Args:
-        prefect_url: the flow run in Prefect's UI.
+        flow_run_id: the flow run in Prefect.
+        prefect_url: the same in Prefect's UI.
 
     Raises:
         SettingsError: the settings are wrong.
     """
 
-    def __init__(self, options: RunOptions, prefect_url: str | None) -> None:
+    def __init__(self, options: RunOptions | RollbackOptions, flow_run_id: str, prefect_url: str | None) -> None:
         self.settings: Settings = load_settings(options.settings_file, options.overrides)
         self.target = resolve_workspace(self.settings.workspace, os.environ)
         self.tuning: Tuning | None = None
@@ -67,10 +74,14 @@ class Road:
         self.comparison: Comparison | None = None
         self.model: RegisteredModel | None = None
         self.profile: ModelProfile | None = None
+        self.canary: list[CanaryStep] = []
+        self.approval: Approval | None = None
+        self.warnings: list[str] = []
         self.production: Endpoint | None = None
         self.outcome: Outcome = "Failed"
         self.report: RunReport | None = None
         self._options = options
+        self._flow_run_id = flow_run_id
         self._prefect_url = prefect_url
         self._stages: list[StageReport] = []
         self._failure: MlopsError | None = None
@@ -94,19 +105,32 @@ class Road:
             self._failure = explanation(error)
         self.report = self._make_report()
         try:
-            write_report(self.report, REPORTS)
+            images = plots(self.report)
+            write_report(self.report, REPORTS, images)
         except OSError as problem:
             raise MlopsError(
                 f"The report cannot be written to {REPORTS.resolve()} ({problem.strerror}).",
                 "Make the directory writable.",
             ) from problem
         self.console.summary(self.report, REPORTS / "latest" / "report.md")
-        publish(self.report)
+        publish(self.report, images)
         self._tell()
+
+    @property
+    def origin(self) -> Origin:
+        """For whom this run makes what it makes."""
+        fingerprint = self.data.fingerprint if self.data else None
+        fresh = isinstance(self._options, RunOptions) and self._options.fresh
+        return Origin(flow_run_id=self._flow_run_id, fresh=fresh, data_fingerprint=fingerprint)
 
     def passed(self, stage: StageReport) -> None:
         """Note a stage that was deployed and tested, well or not."""
         self._stages.append(stage)
+
+    def warn(self, sentence: str) -> None:
+        """Say, and keep for the report, what goes on in spite of a fault, and how."""
+        self.warnings.append(sentence)
+        self.console.say(f"warning: {sentence}")
 
     def rolled_back(self, failure: MlopsError) -> None:
         """Note that production has its former model back, because of ``failure``."""
@@ -138,6 +162,9 @@ class Road:
             model=ReportedModel.of(self.model) if self.model else None,
             profile=ReportedProfile.of(self.profile) if self.profile else None,
             stages=tuple(self._stages),
+            canary=tuple(self.canary),
+            approval=self.approval,
+            warnings=tuple(self.warnings),
             timings={step: round(seconds, 3) for step, seconds in self.console.timings.items()},
             total_seconds=round(time.monotonic() - self._clock, 3),
             error=failure
@@ -164,6 +191,17 @@ class Road:
                     key += ["--set", override]
             parts += ["-H", f'"Authorization: Bearer $({shlex.join(key)})"']
         return " ".join([*parts, "--data", shlex.quote(f"@{sample}"), shlex.quote(production.scoring_uri)])
+
+
+def end_state(road: Road) -> State[dict[str, Any]]:
+    """The flow's state: completed for a decision, whichever it is; failed when production had to be restored."""
+    if road.report is None:
+        raise RuntimeError("the road was not left yet: its report is made then")
+    message, data = headline(road.report), road.report.model_dump(mode="json")
+    if road.outcome == "RolledBack":
+        return Failed(name="RolledBack", message=message, data=data)
+    reasons = "; ".join(explanations(road.report))
+    return Completed(name=road.outcome, message=f"{message} {reasons}".strip(), data=data)
 
 
 def explanation(error: BaseException) -> MlopsError:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
+from flows.artifacts import StepProgress
 from tasks.operation import is_lasting
 from tasks.progress import listening
 
@@ -64,7 +69,11 @@ class Steps:
 
     def run(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a task and wait for it."""
-        with self._console.step(name, lasting=is_lasting(task)) as step, listening(step.detail, step.show):
+        percent = StepProgress(name).show if is_lasting(task) else None
+        with (
+            self._console.step(name, lasting=is_lasting(task)) as step,
+            listening(step.detail, step.show, percent, step.log),
+        ):
             return self._configured(name, task)(*args, **kwargs)
 
     def start(self, name: str, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Started[R]:
@@ -74,11 +83,18 @@ class Steps:
         shown = ExitStack()
         step = shown.enter_context(self._console.step(name))
         with listening(step.detail, step.show):  # the thread inherits it
-            future = self._configured(name, task).submit(*args, **kwargs)
+            # Prefect's limit cannot interrupt a thread, and every run's log would say so.
+            future = self._configured(name, task).with_options(timeout_seconds=0).submit(*args, **kwargs)
         future.add_done_callback(_closing(shown))
         started = Started(future)
         self._started.append(started)
         return started
+
+    def skip(self, names: Sequence[str], reason: str) -> None:
+        """Show steps that the run does not take, and why: to Prefect, task runs in a state of that name."""
+        for name in names:
+            _skip.with_options(name=name, task_run_name=f"{name} (skipped)")(reason, return_state=True)
+        self._console.say(f"- skipped: {', '.join(names)}: {reason}")
 
     def wait(self) -> None:
         """Wait for all that was started, so that nothing is left half done, however it ends."""
@@ -100,6 +116,11 @@ class Steps:
             retry_delay_seconds=exponential_backoff(self._retries.first_delay_seconds),
         )
         return configured
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def _skip(reason: str) -> State[Any]:
+    return Completed(name="Skipped", message=reason)
 
 
 def _closing(shown: ExitStack) -> Callable[[PrefectFuture[Any]], None]:

@@ -17,7 +17,7 @@ from settings.deployment import DeploymentSettings
 from settings.experiment import ExperimentSettings
 from settings.notifications import NotificationSettings
 from settings.problems import HIDDEN, Location, Problem, SettingsError, json_path
-from settings.section import UNKNOWN_OPTION, Section, Text, location_in
+from settings.section import UNKNOWN_OPTION, Mistake, Section, Text, location_in
 from settings.waiting import WaitingSettings
 from settings.workspace import WorkspaceSettings, resolve_workspace
 
@@ -49,6 +49,12 @@ class Settings(Section):
     notifications: NotificationSettings = Field(
         default_factory=NotificationSettings, description="Who is told.", examples=[{"block": "slack-webhook/mlops"}]
     )
+
+    def mistakes(self) -> Iterator[Mistake]:
+        most, limit = self.compute_target.nodes_at_a_time
+        if self.experiment.distributed_training.node_count > most:
+            at = ("experiment", "distributed_training", "node_count")
+            yield Mistake(at, f"must be at most {most} ({limit})", (("compute_target",),))
 
 
 def load(

@@ -103,8 +103,10 @@ def _bounds(kind: Schema) -> Iterator[str]:
 def _values(option: Schema) -> Schema:
     """What an object with names of the user's own holds under each name."""
     for kind in option.get("anyOf", [option]):
-        if isinstance(kind.get("additionalProperties"), dict):
-            return dict(kind["additionalProperties"])
+        named = [kind.get("additionalProperties"), *kind.get("patternProperties", {}).values()]
+        for value in named:
+            if isinstance(value, dict):
+                return value
     return {}
 
 

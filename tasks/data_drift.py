@@ -84,7 +84,8 @@ def stability_index(counts: NDArray[np.float64], reference: NDArray[np.float64])
 
     def shares(histogram: NDArray[np.float64]) -> NDArray[np.float64]:
         filled: NDArray[np.float64] = histogram + _FEWEST_VALUES
-        return np.divide(filled, filled.sum())
+        divided: NDArray[np.float64] = np.divide(filled, filled.sum())
+        return divided
 
     p, q = shares(counts), shares(reference)
     return float(np.sum((p - q) * np.log(p / q)))

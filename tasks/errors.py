@@ -15,6 +15,8 @@ Exception
     ├── ProfilingError           the model cannot be profiled
     ├── DeploymentError          a service does not get healthy
     ├── EndpointTestError        a service answers, but wrongly
+    ├── LoadTestError            a service misses its objectives under load
+    ├── CanaryError              a new version does not hold beside the former one
     └── OperationTimeout         an operation took longer than its own deadline
 """
 
@@ -102,6 +104,14 @@ class DeploymentError(MlopsError):
 
 class EndpointTestError(MlopsError):
     """A service answers, but wrongly."""
+
+
+class LoadTestError(MlopsError):
+    """A service misses its objectives under load."""
+
+
+class CanaryError(MlopsError):
+    """A new version does not hold beside the former one."""
 
 
 class OperationTimeout(MlopsError):  # noqa: N818

@@ -52,7 +52,7 @@ def find_production(target: WorkspaceTarget, deployment: DeploymentSettings) -> 
         )
     found = max(served or tagged, key=lambda model: int(model.version), default=None)
     return Production(
-        model=None if found is None else _version(workspace, found),
+        model=None if found is None else model_version(workspace, found),
         served=service is not None,
         notes=disagreement(
             service_name,
@@ -61,14 +61,6 @@ def find_production(target: WorkspaceTarget, deployment: DeploymentSettings) -> 
             sorted(int(model.version) for model in tagged),
         ),
     )
-
-
-def served_models(service: Any) -> list[Model]:
-    """The models of a service; of an AksEndpoint, those of the version that gets most of the traffic."""
-    versions = list((getattr(service, "versions", None) or {}).values())
-    if versions:
-        service = max(versions, key=lambda version: (version.traffic_percentile or 0, bool(version.is_default)))
-    return list(getattr(service, "models", None) or ())
 
 
 def _tagged(workspace: Workspace, model_name: str) -> list[Model]:
@@ -106,7 +98,29 @@ def find_service(workspace: Workspace, name: str) -> Any:
         raise
 
 
-def _version(workspace: Workspace, model: Model) -> ModelVersion:
+def served_models(service: Any) -> list[Model]:
+    """The models of a service; of an endpoint those of its default version, which serves whatever no other does."""
+    if service is None:
+        return []
+    return list((default_version(service) if is_endpoint(service) else service).models or ())
+
+
+def is_endpoint(service: Any) -> bool:
+    """Whether a service is an AksEndpoint: only those have versions."""
+    return hasattr(service, "versions")
+
+
+def default_version(endpoint: Any) -> Any:
+    """The version of an AksEndpoint that takes the traffic which no other version is said to take."""
+    return next(version for version in endpoint.versions.values() if version.is_default)
+
+
+def model_version(workspace: Workspace, model: Model) -> ModelVersion:
+    """A registered model as a value, with the metrics of its run.
+
+    Raises:
+        MlopsError: it does not say which run made it.
+    """
     from azureml.core import Run
 
     if model.run_id is None:
@@ -223,4 +237,5 @@ def _answers(target: WorkspaceTarget, service_name: str, bodies: Sequence[str], 
     return predictions
 
 
+production_model_task = azure_operation("production")(production_model)
 evaluate_task = azure_operation("evaluation")(evaluate)

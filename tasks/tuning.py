@@ -9,26 +9,30 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from settings.experiment import Distribution, ExperimentSettings, HyperparameterSamplingSettings
 from settings.workspace import WorkspaceTarget
 from tasks.errors import ConnectionToAzureError, MetricNotLogged, TrainingError
 from tasks.operation import azure_operation, explained
-from tasks.progress import Rows, report, report_rows
+from tasks.progress import Rows, report, report_percent, report_rows
+from tasks.run_log import log_tail
 from tasks.training import (
     FAILED,
     FINAL,
+    adopt,
     attempt_of,
-    check_entry_script,
+    cancel_if_own,
+    check_source_directory,
+    experiment_key,
     find_run,
-    log_tail,
     reason_of,
+    run_tags,
+    seconds_of,
     trained_run,
     training_configuration,
 )
-from tasks.values import ReadyCompute, RegisteredEnvironment, TrainedRun, Trial, Tuning
+from tasks.values import Origin, ReadyCompute, RegisteredEnvironment, SubmittedRun, TrainedRun, Trial, Tuning
 from tasks.waiting import poll
 from tasks.workspace import open_workspace
 
@@ -36,46 +40,48 @@ if TYPE_CHECKING:
     from azureml.core import Run, ScriptRunConfig, Workspace
     from azureml.train.hyperdrive import HyperDriveConfig, HyperDriveRun
 
+    from settings.deployment import ModelSettings
+
 _SETTINGS = "experiment.hyperparameter_sampling"
-_BUDGET_SLACK_SECONDS = 60.0
+_USED_UP = 0.95  # of its minutes: a tuning that was canceled later than that was canceled by its own budget
 
 
 def submit_tuning(
     target: WorkspaceTarget,
     experiment: ExperimentSettings,
-    model_path: str,
+    model: ModelSettings,
     compute: ReadyCompute,
     environment: RegisteredEnvironment,
-    run_id: str,
-) -> str:
-    """Submit the tuning, unless it is there already: a retry then finds it instead of tuning twice.
+    origin: Origin,
+    former_run_id: str | None = None,
+) -> SubmittedRun:
+    """Submit the tuning, unless the same one is there already, as for :func:`tasks.training.submit_training`.
 
     Args:
-        model_path: where the script is to write the model, below its working directory.
-        run_id: chosen by the caller, as for :func:`tasks.training.submit_training`.
+        model: what the script is to make; it is told name and path.
+        origin: of the submission.
+        former_run_id: the run whose outputs are handed on to each child.
 
     Returns:
-        the id of the parent run.
+        the parent run.
 
     Raises:
-        TrainingError: the script is not there, or Azure refuses the tuning.
+        TrainingError: the source directory is too large, data is not there, or Azure refuses the tuning.
     """
-    check_entry_script(experiment)
+    check_source_directory(experiment.source_directory)
     workspace = open_workspace(target)
-    attempt, submitted = attempt_of(workspace, run_id)
-    if submitted:
-        report("found, submitted before")
-        return attempt
+    key = experiment_key("tuning", target, experiment, model, environment, origin, former_run_id)
+    run = attempt_of(workspace, f"{experiment.name}_{key}")
+    if run.found:
+        adopt(workspace, run, origin)
+        return run
     from azureml.core import Experiment
 
-    with explained(TrainingError, f"submit tuning '{run_id}'", f"Check {_SETTINGS}.* in the settings."):
-        configuration = tuning_configuration(
-            experiment.hyperparameter_sampling,
-            training_configuration(workspace, experiment, model_path, compute, environment),
-            attempt,
-        )
-        Experiment(workspace, experiment.name).submit(configuration, tags=dict(experiment.run_tags))
-    return attempt
+    training = training_configuration(workspace, experiment, model, compute, environment, former_run_id)
+    with explained(TrainingError, f"submit tuning '{run.run_id}'", f"Check {_SETTINGS}.* in the settings."):
+        configuration = tuning_configuration(experiment.hyperparameter_sampling, training, run.run_id)
+        Experiment(workspace, experiment.name).submit(configuration, tags=run_tags(experiment, key, origin))
+    return run
 
 
 def tuning_configuration(
@@ -134,7 +140,9 @@ def _policy(sampling: HyperparameterSamplingSettings) -> Any:
     return hyperdrive.NoTerminationPolicy()
 
 
-def wait_for_tuning(target: WorkspaceTarget, experiment: ExperimentSettings, run_id: str, minutes: float) -> Tuning:
+def wait_for_tuning(
+    target: WorkspaceTarget, experiment: ExperimentSettings, run_id: str, minutes: float, flow_run_id: str
+) -> Tuning:
     """Wait until the tuning has ended and bring back its children, the best of them among them.
 
     A tuning that has used up its max_duration_minutes is a tuning: what has completed until then counts.
@@ -152,9 +160,12 @@ def wait_for_tuning(target: WorkspaceTarget, experiment: ExperimentSettings, run
             poll(watch.look, lambda _: watch.status in FINAL, what=f"tuning '{run_id}'", minutes=minutes)
     except (TrainingError, ConnectionToAzureError):
         raise
+    except MetricNotLogged:
+        watch.parent.cancel()  # whoever else waits for it would wait in vain
+        raise
     except BaseException:
-        # The metric is missing, Ctrl-C, a deadline, a cancelled flow: nobody waits for its children any more.
-        watch.parent.cancel()
+        # Ctrl-C, a deadline, a cancelled flow.
+        cancel_if_own(watch.parent, flow_run_id)
         raise
     parent, sampling = watch.parent, experiment.hyperparameter_sampling
     if watch.status in FAILED and not (watch.status == "Canceled" and _used_up(parent, sampling)):
@@ -212,26 +223,28 @@ class _Watch:
         found = [self._trial(child, hyperparameters.get(child.id)) for child in self.parent.get_children()]
         self.trials = tuple(sorted(found, key=lambda trial: trial.number))
         report_rows(rows(self.trials, self._sampling))
+        ended = sum(trial.state in FINAL for trial in self.trials)
+        report_percent(100 * ended / self._sampling.max_total_runs if self._sampling.max_total_runs else 0)
         return progress(self.trials, self._sampling)
 
     def _trial(self, child: Run, hyperparameters: str | None) -> Trial:
         if child.id in self._ended:
             return self._ended[child.id]
-        state, metric = child.status, None
-        if state in FINAL:
-            metric = self._metric(child, state)
+        ended = child.status in FINAL
+        # The parent's tag may come late; the child has the same.
+        known = hyperparameters or child.tags.get("hyperparameters")
         trial = Trial(
             number=int(child.id.rpartition("_")[2]),
             run_id=child.id,
-            hyperparameters=json.loads(hyperparameters or "{}"),
-            metric=metric,
-            state=state,
+            hyperparameters=json.loads(known or "{}"),
+            metric=self._metric(child) if ended else None,
+            state=child.status,
         )
-        if state in FINAL:
+        if ended and known:
             self._ended[child.id] = trial
         return trial
 
-    def _metric(self, child: Run, state: str) -> float | None:
+    def _metric(self, child: Run) -> float | None:
         """The best value of the primary metric, as HyperDrive ranks children."""
         name = self._sampling.primary_metric_name
         logged = child.get_metrics(name).get(name)
@@ -241,7 +254,7 @@ class _Watch:
             return max(finite) if self._sampling.primary_metric_goal == "max" else min(finite)
         if values:
             return math.nan
-        if state == "Completed" and all(trial.metric is None for trial in self._ended.values()):
+        if child.status == "Completed" and all(trial.metric is None for trial in self._ended.values()):
             seen = ", ".join(sorted(child.get_metrics())) or "nothing"
             raise MetricNotLogged(
                 f"Child '{child.id}' has completed without having logged the primary metric '{name}'; "
@@ -303,9 +316,7 @@ def _used_up(parent: Run, sampling: HyperparameterSamplingSettings) -> bool:
     """Whether a tuning was cancelled by its own budget, rather than by a person."""
     if sampling.max_duration_minutes is None:
         return False
-    details = parent.get_details()
-    start, end = (datetime.fromisoformat(details[key].replace("Z", "+00:00")) for key in ("startTimeUtc", "endTimeUtc"))
-    return (end - start).total_seconds() >= sampling.max_duration_minutes * 60 - _BUDGET_SLACK_SECONDS
+    return seconds_of(parent.get_details()) >= sampling.max_duration_minutes * 60 * _USED_UP
 
 
 def best_run(

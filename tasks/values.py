@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-Outcome = Literal["Promoted", "NotPromoted", "Compared", "DataRejected", "NotApproved", "RolledBack", "Failed"]
+Outcome = Literal[
+    "Promoted", "NotPromoted", "Compared", "DataRejected", "NotApproved", "Restored", "RolledBack", "Failed"
+]
 Hyperparameter = str | int | float | bool
 Verdict = Literal[
     "better",
@@ -122,6 +124,25 @@ class Production(Value):
     model: ModelVersion | None
     served: bool
     notes: tuple[str, ...] = ()
+
+
+FLOW_RUN_TAG = "flow_run_id"
+"""The tag of whatever a flow run has made for itself: what is left of one that was cancelled is found by it."""
+
+
+class Origin(Value):
+    """For whom something is made, and whether what was made before of the same inputs may be taken instead."""
+
+    flow_run_id: str
+    fresh: bool = Field(default=False, description="take nothing that another flow run has made")
+    data_fingerprint: str | None = Field(default=None, description="of the data that the data gate has judged")
+
+
+class SubmittedRun(Value):
+    """A training run or a tuning; ``found`` says that an earlier submission was taken, and how far that one was."""
+
+    run_id: str
+    found: Literal["completed", "going on"] | None
 
 
 class TrainedRun(Value):
@@ -253,6 +274,7 @@ class ModelProfile(Resources):
     latency: LatencyProfile
     success_rate: float = Field(description="answered requests, in percent")
     requests_per_second: float
+    capped: tuple[str, ...] = Field((), description="what deployment.profiling has lowered, as sentences")
 
 
 class Endpoint(Value):
@@ -280,6 +302,44 @@ class TestResult(Value):
     milliseconds: float
 
 
+class Load(Value):
+    """What was measured while a service was asked again and again; an error is any answer but 200."""
+
+    requests: int
+    seconds: float
+    error_rate: float = Field(description="share of the requests, 0 to 1")
+    requests_per_second: float = Field(description="answers with 200 a second")
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    first_error: str | None = None
+
+
+class CanaryStep(Value):
+    """A step of a canary release: the new version beside the former one, both asked in turn for the same time."""
+
+    percent: int = Field(description="of the endpoint's traffic that the new version had")
+    candidate: Load
+    former: Load
+    endpoint: Load = Field(description="asked by the address that callers use")
+    exceeded: tuple[str, ...] = Field(description="the bounds that were not kept, as sentences")
+
+
+class Approval(Value):
+    """What a person said before production, or that nobody said anything in time."""
+
+    decision: Literal["approved", "refused", "expired"]
+    by: str = ""
+    comment: str = ""
+
+
+class UnfinishedRelease(Value):
+    """A model that production serves already, whose release never got to its end; and the one that it replaces."""
+
+    model: RegisteredModel
+    former: ModelVersion | None
+
+
 class StageReport(Value):
     """A stage that the model climbed: what was deployed, how it was tested, how long that took."""
 
@@ -290,6 +350,7 @@ class StageReport(Value):
     state: str
     scoring_uri: str
     tests: tuple[TestResult, ...]
+    load: Load | None = None
     seconds: float
 
 
@@ -347,10 +408,11 @@ class ReportedProfile(Value):
     cpu: float
     memory_gb: float
     latency: LatencyProfile
+    capped: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, profile: ModelProfile) -> ReportedProfile:
-        return cls(cpu=profile.cpu, memory_gb=profile.memory_gb, latency=profile.latency)
+        return cls(cpu=profile.cpu, memory_gb=profile.memory_gb, latency=profile.latency, capped=profile.capped)
 
 
 class ReportedError(Value):
@@ -375,6 +437,9 @@ class RunReport(Value):
     model: ReportedModel | None = None
     profile: ReportedProfile | None = None
     stages: tuple[StageReport, ...] = ()
+    canary: tuple[CanaryStep, ...] = ()
+    approval: Approval | None = None
+    warnings: tuple[str, ...] = Field((), description="what went on in spite of a fault, and how")
     timings: dict[str, float] = Field(description="seconds by step; steps may have run at the same time")
     total_seconds: float
     error: ReportedError | None = None

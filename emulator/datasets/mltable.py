@@ -1,4 +1,4 @@
-"""Reads the one kind of data set that profiling takes: a text file of the default datastore, one row per line."""
+"""Reads the definitions of data sets: which files they are, and the one kind of table that profiling takes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,32 @@ def _data_sets_with(what: str) -> ServiceError:
 
 
 def _path(source: Any, workspace: str, datastore: str) -> str:
-    address = source.get("pattern") or source.get("file") if isinstance(source, dict) else None
+    names = ("pattern", "file", "folder")
+    address = next((source[name] for name in names if source.get(name)), None) if isinstance(source, dict) else None
     match = _ADDRESS.fullmatch(str(address))
     if match is None or match["workspace"].lower() != workspace.lower() or match["datastore"] != datastore:
-        raise _data_sets_with(f"the path {address}")
-    path = unquote(match["path"])
-    if "*" in path:
-        raise _data_sets_with("a pattern in a path")
-    return path
+        raise not_emulated(f"data sets with the path {address}, only with paths of the datastore '{datastore}'")
+    return unquote(match["path"])
+
+
+def file_paths(definition: str, workspace: str, datastore: str) -> list[str]:
+    """The paths, folders and patterns of a FileDataset in the datastore.
+
+    Args:
+        definition: an MLTable document.
+        workspace: its name; a path into another one is refused.
+        datastore: the name of the default datastore.
+
+    Raises:
+        ServiceError: 501 for one that is filtered, sampled or read as a table.
+    """
+    document = yaml.safe_load(definition)
+    if document.get("transformations"):
+        names = ", ".join(name for transformation in document["transformations"] for name in transformation)
+        raise not_emulated(
+            f"files of a data set with the transformation {names}: read it in the script (as_named_input)"
+        )
+    return [_path(source, workspace, datastore) for source in document.get("paths") or []]
 
 
 def _keeps_text(transformation: dict[str, Any]) -> bool:
@@ -64,4 +82,7 @@ def text_file_paths(definition: str, workspace: str, datastore: str) -> list[str
     for option, expected in _ONE_ROW_PER_LINE.items():
         if options.get(option, expected) != expected:
             raise _data_sets_with(f"{option} {options[option]!r}")
-    return [_path(source, workspace, datastore) for source in document.get("paths") or []]
+    paths = [_path(source, workspace, datastore) for source in document.get("paths") or []]
+    if any("*" in path for path in paths):
+        raise _data_sets_with("a pattern in a path")
+    return paths

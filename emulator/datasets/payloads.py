@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator.datasets.store import SavedDataset
+from emulator.datasets.store import RegisteredDataset, SavedDataset
 
 
 def datastore_payload(name: str, account: str, container: str, endpoint: str, token: str) -> dict[str, Any]:
@@ -38,4 +38,25 @@ def saved_dataset_payload(dataset: SavedDataset) -> dict[str, Any]:
         "datasetType": dataset.dataset_type,
         "dataflowJson": dataset.dataflow_json,
         "properties": dataset.properties,
+    }
+
+
+def registered_dataset_payload(dataset: RegisteredDataset, version: int, saved: SavedDataset) -> dict[str, Any]:
+    """``DatasetDto``; ``latest`` is the version that was asked for."""
+    return {
+        "datasetId": dataset.id,
+        "name": dataset.name,
+        "description": dataset.description,
+        "tags": dataset.tags,
+        "isVisible": True,
+        "datasetType": saved.dataset_type,
+        "createdTime": dataset.created,
+        "modifiedTime": dataset.modified,
+        "latest": {
+            "datasetId": dataset.id,
+            "versionId": str(version),
+            "savedDatasetId": saved.id,
+            "dataflow": saved.dataflow_json,
+            "properties": saved.properties,
+        },
     }

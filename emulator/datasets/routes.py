@@ -1,27 +1,30 @@
-"""Data: the workspace's default datastore, and saved data sets as far as ``Model.profile`` needs them."""
+"""Data: the workspace's default datastore, and data sets, saved and registered by name and version."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from emulator.datasets.mltable import text_file_paths
-from emulator.datasets.payloads import datastore_payload, saved_dataset_payload
-from emulator.datasets.store import DatasetStore
+from emulator.datasets.mltable import file_paths, text_file_paths
+from emulator.datasets.payloads import datastore_payload, registered_dataset_payload, saved_dataset_payload
+from emulator.datasets.store import DatasetStore, RegisteredDataset
 from emulator.errors import ServiceError, not_found
 from emulator.management.store import Workspace
 from emulator.routing import Request, Route, answer
 from emulator.service import Service
+from emulator.state import utc_now
 from emulator.storage.routes import ACCOUNT
 
 DEFAULT_DATASTORE = "workspaceblobstore"
 _DATASTORES = "/datastore/v1.0/{WS}"
 _SAVED = "/dataset/v1.0/{WS}/saveddatasets"
+_REGISTERED = "/dataset/v1.0/{WS}/datasets"
 
 
 class DatasetsService(Service):
-    """``Workspace.get_default_datastore`` and what ``Dataset.Tabular`` asks when it is used unregistered."""
+    """``Workspace.get_default_datastore`` and ``azureml.core.Dataset``."""
 
     @property
     def store(self) -> DatasetStore:
@@ -34,6 +37,12 @@ class DatasetsService(Service):
             Route("GET", _DATASTORES + "/datastores/{datastore}", self.datastore),
             Route("POST", _SAVED, self.save),
             Route("GET", _SAVED + "/{dataset}", self.saved),
+            Route("GET", _REGISTERED, self.registered),
+            Route("POST", _REGISTERED, self.register),
+            Route("GET", _REGISTERED + "/query/name={dataset}", self.by_name),
+            Route("GET", _REGISTERED + "/query/savedDatasetId={dataset}", self.by_saved_id),
+            Route("PUT", _REGISTERED + "/{dataset}", self.update),
+            Route("DELETE", _REGISTERED + "/{dataset}", self.unregister),
             Route("GET", "/data/v1.0/{WS}/dataversion/unregistered-{dataset}/versions/1", self.definition),
         ]
 
@@ -57,6 +66,37 @@ class DatasetsService(Service):
             found += [line for line in lines if line.strip()]
         return found
 
+    def folder(self, workspace: Workspace, datastore: str | None) -> Path:
+        """The folder that holds a datastore, by its name; ``None`` is the default one.
+
+        Raises:
+            ServiceError: 404.
+        """
+        if datastore not in (None, "", DEFAULT_DATASTORE):
+            raise not_found("Datastore", str(datastore))
+        folder = self.emulator.storage.path(self.emulator.storage.datastore_container(workspace.id), "x").parent
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def saved_id(self, workspace: Workspace, dataset_id: str | None, name: str | None, version: str | None) -> str:
+        """The id of a saved data set, by itself or by the name and version under which it is registered.
+
+        Raises:
+            ServiceError: 404.
+        """
+        if dataset_id or not name:
+            return self.store.get(workspace.id, dataset_id or "").id
+        found = self.store.find(workspace.id, name)
+        return found.saved_ids[found.version(None if version in (None, "", "latest") else version) - 1]
+
+    def paths(self, workspace: Workspace, saved_id: str) -> list[str]:
+        """The paths and patterns of a FileDataset in the default datastore.
+
+        Raises:
+            ServiceError: 404 when it is not there, 501 when it is of another kind.
+        """
+        return file_paths(self.store.get(workspace.id, saved_id).definition, workspace.name, DEFAULT_DATASTORE)
+
     def _default(self, workspace: Workspace) -> dict[str, Any]:
         storage = self.emulator.storage
         container = storage.datastore_container(workspace.id)
@@ -71,8 +111,7 @@ class DatasetsService(Service):
         return answer({"value": [self._default(request.workspace)]})
 
     async def datastore(self, request: Request) -> web.Response:
-        if request.params["datastore"] != DEFAULT_DATASTORE:
-            raise not_found("Datastore", request.params["datastore"])
+        self.folder(request.workspace, request.params["datastore"])
         return answer(self._default(request.workspace))
 
     async def save(self, request: Request) -> web.Response:
@@ -80,6 +119,45 @@ class DatasetsService(Service):
 
     async def saved(self, request: Request) -> web.Response:
         return answer(saved_dataset_payload(self.store.get(request.workspace.id, request.params["dataset"])))
+
+    def _payload(self, workspace: Workspace, dataset: RegisteredDataset, version: int) -> dict[str, Any]:
+        return registered_dataset_payload(
+            dataset, version, self.store.get(workspace.id, dataset.saved_ids[version - 1])
+        )
+
+    async def registered(self, request: Request) -> web.Response:
+        found = self.store.registered(request.workspace.id)
+        value = [self._payload(request.workspace, one, one.last) for one in found]
+        return answer({"value": value, "continuationToken": None})
+
+    async def register(self, request: Request) -> web.Response:
+        new_version = request.query.get("ifExistsOk", "").lower() == "true"
+        dataset = self.store.register(request.workspace.id, await request.json(), new_version)
+        return answer(self._payload(request.workspace, dataset, dataset.last))
+
+    async def by_name(self, request: Request) -> web.Response:
+        dataset = self.store.find(request.workspace.id, request.params["dataset"])
+        return answer(self._payload(request.workspace, dataset, dataset.version(request.query.get("versionId"))))
+
+    async def by_saved_id(self, request: Request) -> web.Response:
+        saved_id = request.params["dataset"]
+        value = [
+            self._payload(request.workspace, one, one.saved_ids.index(saved_id) + 1)
+            for one in self.store.registered(request.workspace.id)
+            if saved_id in one.saved_ids
+        ]
+        return answer({"value": value, "continuationToken": None})
+
+    async def update(self, request: Request) -> web.Response:
+        """Description and tags, which are those of all versions."""
+        body, old = await request.json(), self.store.find_by_id(request.workspace.id, request.params["dataset"])
+        changes = {key: body[key] for key in ("description", "tags") if body.get(key) is not None}
+        dataset = self.store.put(request.workspace.id, old.model_copy(update={**changes, "modified": utc_now()}))
+        return answer(self._payload(request.workspace, dataset, dataset.last))
+
+    async def unregister(self, request: Request) -> web.Response:
+        self.store.unregister(request.workspace.id, request.params["dataset"])
+        return answer({})
 
     async def definition(self, request: Request) -> web.Response:
         """What rslex reads: the data set as MLTable."""

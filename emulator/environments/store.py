@@ -32,7 +32,16 @@ class RegisteredEnvironment(BaseModel):
 def definition_of(body: Record) -> Record:
     """The definition in what the SDK sends, which writes some keys with a capital when it registers."""
     keyed = {key[:1].lower() + key[1:]: value for key, value in body.items()}
-    return {key: keyed[key] for key in _CONTENT if keyed.get(key) is not None}
+    return without_registry_password({key: keyed[key] for key in _CONTENT if keyed.get(key) is not None})
+
+
+def without_registry_password(definition: Record) -> Record:
+    """The definition without the password of its image's registry: nothing is pulled here, and nobody must read it."""
+    docker = definition.get("docker") or {}
+    registry = docker.get("baseImageRegistry") or {}
+    if not registry.get("password"):
+        return definition
+    return {**definition, "docker": {**docker, "baseImageRegistry": {**registry, "password": None}}}
 
 
 def _without_unset(value: Any) -> Any:

@@ -115,6 +115,7 @@ class ExecutionService(Service):
         history = self.emulator.history.store
         definition = self.checked(workspace, experiment, definition, snapshot_id)
         configuration = parse_configuration(definition)
+        input_datasets = self._input_datasets(workspace, configuration)
         if history.definition(workspace, run_id) is not None:
             raise ServiceError(409, "Conflict", f"A run '{run_id}' was submitted before: choose another id.")
         patch: Record = {
@@ -123,6 +124,7 @@ class ExecutionService(Service):
             "parentRunId": parent_run_id,
             "scriptName": configuration.script,
             "target": configuration.target,
+            "inputDatasets": input_datasets,
             "cancelUri": f"{self.emulator.url}/execution/v1.0{workspace.arm_id}"
             f"/experiments/{quote(experiment.name)}/runs/{quote(run_id)}/cancel",
             # Not the snapshot's: an unchanged directory keeps the one that an earlier commit has made, and the SDK adds
@@ -148,6 +150,27 @@ class ExecutionService(Service):
         )
         return {**definition, "environment": environment.payload()}
 
+    def _input_datasets(self, workspace: Workspace, configuration: RunConfiguration) -> list[Record]:
+        """What ``run.get_details()["inputDatasets"]`` reads. Each data set and datastore must be there.
+
+        Raises:
+            ServiceError: 404.
+        """
+        for reference in configuration.data_references.values():
+            self.emulator.datasets.folder(workspace, reference.data_store_name)
+        found = []
+        for name, data in configuration.data.items():
+            saved_id, _ = self._supervisor.input_files(workspace, data)
+            details = {
+                "inputName": name,
+                "mechanism": data.mechanism.capitalize(),
+                "pathOnCompute": data.path_on_compute,
+            }
+            identifier = {"savedId": saved_id}
+            if data.data_location.dataset is not None:
+                found.append({"identifier": identifier, "consumptionType": "RunInput", "inputDetails": details})
+        return found
+
     def _check_target(self, workspace: Workspace, configuration: RunConfiguration) -> None:
         name, distribution = configuration.target, configuration.distribution
         compute = self.emulator.management.store.find_compute(workspace, name)
@@ -161,6 +184,11 @@ class ExecutionService(Service):
         if compute.state != "Succeeded":
             raise bad_request(
                 f"Compute target '{name}' is {compute.state}: delete it and create it anew before a run is submitted."
+            )
+        if compute.attached and distribution.kind != "single":
+            raise bad_request(
+                f"Compute target '{name}' is one attached machine and takes runs of one process: submit a distributed "
+                "run to an AmlCompute target."
             )
         if distribution.nodes > compute.scale.maximum:
             raise bad_request(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import PurePosixPath
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import Field, PositiveInt, ValidationError
 
 from emulator.errors import bad_request, not_emulated
 from emulator.execution.distribution import Distribution
+from emulator.execution.run_data import DataInput, DataReference, OutputData
+from emulator.execution.section import Section
 from emulator.state import Record
 
 _FRAMEWORKS = frozenset({"python", "pytorch", "tensorflow", "chainer"})
@@ -17,30 +19,33 @@ _MPI = frozenset({"mpi", "intelmpi", "openmpi"})
 _TORCH_BACKENDS = frozenset({"gloo", "nccl"})
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
-
-
-class MpiSection(_Section):
+class MpiSection(Section):
     """``azureml.core.runconfig.MpiConfiguration``."""
 
     process_count_per_node: PositiveInt = 1
 
 
-class TensorflowSection(_Section):
+class TensorflowSection(Section):
     """``azureml.core.runconfig.TensorflowConfiguration``."""
 
     worker_count: PositiveInt = 1
     parameter_server_count: int = 0
 
 
-class PyTorchSection(_Section):
+class PyTorchSection(Section):
     """``azureml.core.runconfig.PyTorchConfiguration``. ``process_count`` of ``None`` is one process on each node."""
 
     process_count: PositiveInt | None = None
 
 
-class RunConfiguration(_Section):
+class HistorySection(Section):
+    """``azureml.core.runconfig.HistoryConfiguration``."""
+
+    output_collection: bool = True
+    directories_to_watch: tuple[str, ...] = ()
+
+
+class RunConfiguration(Section):
     """``azureml.core.RunConfiguration`` as far as it is executed. ``max_run_duration_seconds``: ``None`` is endless.
 
     All sections are always sent: framework and communicator say which one counts.
@@ -56,17 +61,24 @@ class RunConfiguration(_Section):
     mpi: MpiSection = MpiSection()
     tensorflow: TensorflowSection = TensorflowSection()
     pytorch: PyTorchSection = PyTorchSection()
+    history: HistorySection = HistorySection()
     max_run_duration_seconds: float | None = None
     environment: Record
-    environment_variables: dict[str, str] = {}
-    data_references: Record = {}
-    data: Record = {}
-    output_data: Record = {}
+    environment_variables: dict[str, str] = Field(default_factory=dict)
+    data_references: dict[str, DataReference] = Field(default_factory=dict)
+    data: dict[str, DataInput] = Field(default_factory=dict)
+    output_data: dict[str, OutputData] = Field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """What runs, for messages."""
         return f"Script '{self.script}'" if self.script else "The command"
+
+    @property
+    def collected(self) -> tuple[str, ...]:
+        """The directories whose files become the run's, relative to its working directory."""
+        watched = ("logs", *self.history.directories_to_watch)
+        return tuple(dict.fromkeys(("outputs", *watched) if self.history.output_collection else watched))
 
     @property
     def shell_command(self) -> str | None:
@@ -126,4 +138,7 @@ def parse_configuration(record: Record) -> RunConfiguration:
     if not configuration.script and not configuration.command:
         raise bad_request("The run configuration has neither a script nor a command.")
     configuration.distribution  # noqa: B018 - refuses what cannot be
+    for directory in map(PurePosixPath, configuration.collected):
+        if directory.is_absolute() or ".." in directory.parts:
+            raise bad_request(f"directories_to_watch has '{directory}', which is not in the run's working directory.")
     return configuration

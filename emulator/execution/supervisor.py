@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emulator import child_processes
 from emulator.client_environment import client_environment
-from emulator.environments.builder import EnvironmentBuildError
-from emulator.errors import ServiceError
-from emulator.execution.distribution import free_ports, ports_needed, processes_of
+from emulator.environments.builder import EnvironmentBuildError, recipe_of
+from emulator.errors import ServiceError, not_emulated
+from emulator.execution.distribution import LOG, free_ports, ports_needed, processes_of
 from emulator.execution.local_processes import (
     MissingLauncherError,
     Nodes,
@@ -24,9 +25,29 @@ from emulator.execution.local_processes import (
 )
 from emulator.execution.nodes import Allocation, NodePool
 from emulator.execution.process import RunContext, command_line, failure_sentence, process_environment
+from emulator.execution.remote_machine import (
+    ClientFiles,
+    RemoteFailureError,
+    fetch,
+    make_environment,
+    on_machine,
+    run_remotely,
+)
+from emulator.execution.run_data import (
+    DataInput,
+    Files,
+    StagedData,
+    copy_files,
+    files_at,
+    joined,
+    stage_inputs,
+    stage_outputs,
+    stage_references,
+)
 from emulator.execution.submission import RunConfiguration
 from emulator.history.store import Run, error_response
 from emulator.management.scaling import Scale
+from emulator.management.ssh import Account, LoginError
 from emulator.management.store import Workspace
 
 if TYPE_CHECKING:
@@ -107,15 +128,21 @@ class RunSupervisor:
         history = self._emulator.history.store
         move = partial(history.transition, workspace, run.run_id)
         move("Preparing")
-        interpreter = await self._emulator.environments.builder.ensure(
-            configuration.environment, self._artifact(workspace, run, _BUILD_LOG)
-        )
+        account = self._emulator.management.store.account(workspace, configuration.target)
+        if account is None:
+            interpreter = await self._emulator.environments.builder.ensure(
+                configuration.environment, self._artifact(workspace, run, _BUILD_LOG)
+            )
         ended = False
         while not ended:
             move("Queued")
             pool = self.pool(workspace, configuration.target)
             async with pool.take(run.run_id, configuration.distribution.nodes) as allocation:
-                attempt = self._attempt(workspace, run, configuration, interpreter, allocation)
+                if account is None:
+                    carry_out = partial(self._run_processes, workspace, run, configuration, interpreter)
+                else:
+                    carry_out = partial(self._run_on_machine, workspace, run, configuration, account)
+                attempt = self._attempt(workspace, run, configuration, carry_out, allocation)
                 ended = await _unless_lost(attempt, allocation)
             if not ended:
                 history.warn(
@@ -131,7 +158,7 @@ class RunSupervisor:
         workspace: Workspace,
         run: Run,
         configuration: RunConfiguration,
-        interpreter: Path,
+        carry_out: Callable[[Nodes, StagedData], Coroutine[Any, Any, None]],
         allocation: Allocation,
     ) -> None:
         """Carry a run out on its nodes, from the beginning."""
@@ -140,27 +167,48 @@ class RunSupervisor:
             for number in range(allocation.count):
                 snapshot = run.properties[SNAPSHOT_PROPERTY]
                 await self._emulator.content.restore(workspace, snapshot, nodes.directory(number))
+            found = {name: self.input_files(workspace, data) for name, data in configuration.data.items()}
+            data = await asyncio.to_thread(self._stage, workspace, run, configuration, nodes, found)
             self._emulator.history.store.transition(workspace, run.run_id, "Running")
             try:
-                await self._run_in_time(workspace, run, configuration, interpreter, nodes)
+                await self._run_in_time(run, configuration, nodes, carry_out(nodes, data))
             finally:
                 if not self._stopping and not allocation.lost.is_set():
-                    await self._collect(workspace, run, nodes, allocation.count)
+                    await self._collect(workspace, run, configuration.collected, nodes, allocation.count, data)
         finally:
             await asyncio.to_thread(shutil.rmtree, nodes.root, ignore_errors=True)
 
+    def _stage(
+        self,
+        workspace: Workspace,
+        run: Run,
+        configuration: RunConfiguration,
+        nodes: Nodes,
+        found: Mapping[str, tuple[str, Files]],
+    ) -> StagedData:
+        """Put the run's data on its nodes. All have it in the same place: they are on one machine."""
+        node, folder = nodes.directory(0), nodes.root / "data"
+        store = partial(self._emulator.datasets.folder, workspace)
+        return joined(
+            [
+                stage_references(configuration.data_references, node, folder, store),
+                stage_inputs(configuration.data, node, folder, found),
+                stage_outputs(configuration.output_data, run.run_id, node, folder, store),
+            ]
+        )
+
     async def _run_in_time(
-        self, workspace: Workspace, run: Run, configuration: RunConfiguration, interpreter: Path, nodes: Nodes
+        self, run: Run, configuration: RunConfiguration, nodes: Nodes, carried_out: Coroutine[Any, Any, None]
     ) -> None:
         limit = configuration.max_run_duration_seconds
         try:
-            await asyncio.wait_for(self._run_processes(workspace, run, configuration, interpreter, nodes), limit)
+            await asyncio.wait_for(carried_out, limit)
         except asyncio.TimeoutError:
             raise _DurationExceeded(
                 f"The run took longer than its maxRunDurationSeconds of {limit:g} and was canceled."
             ) from None
-        except MissingLauncherError as error:
-            raise _RunFailure(f"Run '{run.run_id}' cannot start. {error}") from error
+        except (MissingLauncherError, LoginError, RemoteFailureError) as error:
+            raise _RunFailure(f"Run '{run.run_id}' cannot be carried out. {error}") from error
         except ProcessFailureError as failure:
             tail = child_processes.tail(nodes.log(failure.log), _TAIL_LINES)
             raise _RunFailure(
@@ -168,27 +216,108 @@ class RunSupervisor:
             ) from failure
 
     async def _run_processes(
-        self, workspace: Workspace, run: Run, configuration: RunConfiguration, interpreter: Path, nodes: Nodes
+        self,
+        workspace: Workspace,
+        run: Run,
+        configuration: RunConfiguration,
+        interpreter: Path,
+        nodes: Nodes,
+        data: StagedData,
     ) -> None:
-        identity, distribution = self._emulator.identity, configuration.distribution
-        client = client_environment(
-            self._emulator.state.directory, self._emulator.url, identity.client_id, identity.client_secret
-        )
-        variables = process_environment(self._context(workspace, run), configuration, interpreter, client)
-        command = command_line(configuration, interpreter)
+        """Carry a run out with processes of this machine."""
+        distribution = configuration.distribution
+        variables = self._variables(workspace, run, configuration, interpreter) | data.variables
+        command = [data.resolved(word) for word in command_line(configuration, interpreter)]
         processes = processes_of(distribution, free_ports(ports_needed(distribution)))
         if distribution.kind == "mpi":
             await run_mpi(distribution, processes[0], command, variables, nodes, interpreter)
         else:
             await run_processes(processes, command, variables, nodes)
 
-    async def _collect(self, workspace: Workspace, run: Run, nodes: Nodes, count: int) -> None:
+    async def _run_on_machine(
+        self,
+        workspace: Workspace,
+        run: Run,
+        configuration: RunConfiguration,
+        account: Account,
+        nodes: Nodes,
+        data: StagedData,
+    ) -> None:
+        """Carry a run out on a machine that is attached by SSH."""
+        directory = self._emulator.state.directory
+        port = int(self._emulator.url.rpartition(":")[2])
+        client = ClientFiles(directory / "client" / "cloud.json", directory / "tls" / "bundle.pem", port)
+        inner = self._emulator.management.store.compute(workspace, configuration.target).inner
+        address, ssh_port = inner["address"], int(inner["sshPort"])
+        async with on_machine(address, ssh_port, account, nodes, run.run_id, client) as place:
+            environment = configuration.environment
+            python = environment.get("python") or {}
+            if python.get("userManagedDependencies"):
+                interpreter = python.get("interpreterPath") or "python"
+            else:
+                log = self._artifact(workspace, run, _BUILD_LOG)
+                interpreter = await make_environment(place, environment["name"], recipe_of(environment), log)
+            variables = self._variables(workspace, run, configuration, Path(interpreter), machine={}) | data.variables
+            command = [data.resolved(word) for word in command_line(configuration, Path(interpreter))]
+            try:
+                await run_remotely(place, command, variables, client, LOG)
+            finally:
+                made = [nodes.directory(0) / name for name in configuration.collected]
+                await asyncio.shield(fetch(place, [*made, *(local for local, _ in data.uploads)]))
+
+    def _variables(
+        self,
+        workspace: Workspace,
+        run: Run,
+        configuration: RunConfiguration,
+        interpreter: Path,
+        machine: Mapping[str, str] = os.environ,
+    ) -> dict[str, str]:
+        identity = self._emulator.identity
+        client = client_environment(
+            self._emulator.state.directory, self._emulator.url, identity.client_id, identity.client_secret
+        )
+        return process_environment(self._context(workspace, run), configuration, interpreter, client, machine)
+
+    async def _collect(
+        self,
+        workspace: Workspace,
+        run: Run,
+        directories: tuple[str, ...],
+        nodes: Nodes,
+        count: int,
+        data: StagedData,
+    ) -> None:
         self._emulator.history.store.transition(workspace, run.run_id, "Finalizing")
         for number in range(count):
-            for name in ("outputs", "logs"):
+            for name in directories:
                 await self._emulator.artifacts.add_folder(
                     workspace, _ORIGIN, run.data_container_id, name, nodes.directory(number) / name
                 )
+        for local, folder in data.uploads:
+            await asyncio.to_thread(copy_files, files_at(local, ""), folder)
+
+    def input_files(self, workspace: Workspace, data: DataInput) -> tuple[str, Files]:
+        """The id of an input's data set and, unless its script reads it by itself, its files.
+
+        Raises:
+            ServiceError: 404 for a data set or datastore that is not there; 501 for what the emulator does not read.
+        """
+        datasets, location = self._emulator.datasets, data.data_location
+        if location.data_path is not None and location.data_path.relative_path:
+            root = datasets.folder(workspace, location.data_path.datastore_name)
+            return location.data_path.relative_path, files_at(root, location.data_path.relative_path)
+        if location.dataset is None:
+            raise not_emulated("an input of a run that is neither a data set nor a path of a datastore")
+        version = None if location.dataset.version is None else str(location.dataset.version)
+        saved = datasets.saved_id(workspace, location.dataset.id, location.dataset.name, version)
+        if data.mechanism.lower() == "direct":
+            return saved, Files({}, single=False)
+        root = datasets.folder(workspace, None)
+        found = [files_at(root, path) for path in datasets.paths(workspace, saved)]
+        if len(found) == 1:
+            return saved, found[0]
+        return saved, Files({path: file for files in found for path, file in files.by_path.items()}, single=False)
 
     def _artifact(self, workspace: Workspace, run: Run, name: str) -> Path:
         return self._emulator.artifacts.path(workspace, _ORIGIN, run.data_container_id, name)

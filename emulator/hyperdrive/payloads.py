@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
+from emulator.errors import ServiceError
 from emulator.hyperdrive.store import Child, Tuning
 from emulator.hyperdrive.submission import TuningConfiguration
 from emulator.metrics.store import Metric
@@ -94,3 +95,8 @@ def experiment_payload(tuning: Tuning) -> Record:
             "status": "Running",
         },
     }
+
+
+def error_payload(error: ServiceError) -> Record:
+    """``ErrorResponse`` of the HyperDrive client, which reads a message only beside a code that is a number."""
+    return {"code": error.status, "message": error.message}

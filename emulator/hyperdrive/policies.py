@@ -76,7 +76,8 @@ class MedianStopping(_Policy):
     def verdict(self, run_id: str, runs: Mapping[str, Logged], goal: Goal) -> str | None:
         own = _best(runs[run_id], goal)
         median = statistics.median(statistics.fmean(values) for values in runs.values())
-        if own >= median if goal == "maximize" else own <= median:
+        # The average of equal values may differ from them by a rounding.
+        if math.isclose(own, median, rel_tol=1e-12) or (own > median if goal == "maximize" else own < median):
             return None
         return f"its best value {own:g} is worse than the median {median:g} of the running averages"
 

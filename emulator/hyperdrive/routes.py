@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -12,12 +13,12 @@ from aiohttp import web
 
 from emulator.content.store import NO_SNAPSHOT
 from emulator.errors import ServiceError, bad_request
-from emulator.hyperdrive.payloads import experiment_payload, parent_properties, parent_tags
+from emulator.hyperdrive.payloads import error_payload, experiment_payload, parent_properties, parent_tags
 from emulator.hyperdrive.store import Tuning, TuningStore
 from emulator.hyperdrive.submission import parse_submission
 from emulator.hyperdrive.supervisor import TuningSupervisor
 from emulator.management.store import Workspace, check_subscription
-from emulator.routing import WORKSPACE_PATH, Request, Route, answer
+from emulator.routing import WORKSPACE_PATH, Handler, Request, Route, answer
 from emulator.service import Service
 from emulator.state import Record
 
@@ -44,9 +45,9 @@ class HyperDriveService(Service):
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", _SCOPE + "/runs", self.submit),
-            Route("POST", _SCOPE + "/hdruns/{run}", self.submit),
-            Route("POST", _SCOPE + "/runs/{run}/cancel", self.cancel),
+            Route("POST", _SCOPE + "/runs", partial(_explained, self.submit)),
+            Route("POST", _SCOPE + "/hdruns/{run}", partial(_explained, self.submit)),
+            Route("POST", _SCOPE + "/runs/{run}/cancel", partial(_explained, self.cancel)),
         ]
 
     async def start(self) -> None:
@@ -117,6 +118,14 @@ class HyperDriveService(Service):
         if not run.is_terminal:
             history.transition(workspace, run_id, "CancelRequested")
         return answer({"code": 200, "result": "Cancellation was requested."})
+
+
+async def _explained(handler: Handler, request: Request) -> web.StreamResponse:
+    """What the handler answers, or why it refuses, as the HyperDrive client reads it."""
+    try:
+        return await handler(request)
+    except ServiceError as error:
+        return answer(error_payload(error), status=error.status)
 
 
 async def _config_json(request: Request) -> Record:

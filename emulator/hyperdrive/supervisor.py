@@ -168,8 +168,8 @@ class _Course:
         logged = {run_id: child.logged for run_id, child in children.items()}
         for run_id, child in children.items():
             looked_at, self._evaluated[run_id] = self._evaluated.get(run_id, 0), len(child.logged)
-            if not child.goes_on or child.run.status == "CancelRequested":
-                continue
+            if not child.goes_on or child.run.status in ("CancelRequested", "Finalizing"):
+                continue  # in the latter, the script has ended: there is nothing left to save
             verdicts = (
                 why_to_end(configuration.policy, configuration.goal, run_id, interval, logged)
                 for interval in range(looked_at + 1, len(child.logged) + 1)

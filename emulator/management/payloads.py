@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from emulator.execution.nodes import Node, NodeCounts
+from emulator.management.ssh import Account
 from emulator.management.store import SUBSCRIPTION, Compute, Workspace
 from emulator.management.virtual_machines import family, virtual_cpus
 from emulator.state import Record
@@ -103,6 +104,16 @@ def compute_payload(workspace: Workspace, compute: Compute, nodes: NodeCounts) -
             "properties": inner,
         },
     }
+
+
+def credentials_payload(compute: Compute, account: Account | None) -> dict[str, Any]:
+    """The account with which a virtual machine is logged in to; a DSVM of the emulator has none."""
+    secrets: dict[str, Any] = {"username": None, "password": None, "privateKeyData": None}
+    if account is not None:
+        secrets["username"] = account.username
+        secrets["password"] = account.password.get_secret_value() if account.password else None
+        secrets["privateKeyData"] = account.private_key.get_secret_value() if account.private_key else None
+    return {"computeType": compute.compute_type, "administratorAccount": secrets}
 
 
 def vm_size_payload(size: str) -> dict[str, Any]:

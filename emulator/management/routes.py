@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -11,11 +12,13 @@ from emulator.errors import ServiceError, bad_request, not_found
 from emulator.management.entitlements import PROVIDERS, cluster_usages, machine_usages, provider_payload
 from emulator.management.payloads import (
     compute_payload,
+    credentials_payload,
     node_payload,
     resource_group_payload,
     vm_size_payload,
     workspace_payload,
 )
+from emulator.management.ssh import Account, LoginError, connect
 from emulator.management.store import (
     DEFAULT_LOCATION,
     DEFAULT_RESOURCE_GROUP,
@@ -24,11 +27,16 @@ from emulator.management.store import (
     Compute,
     ManagementStore,
     Workspace,
+    provisioning_error,
 )
 from emulator.management.virtual_machines import SIZES
 from emulator.routing import Request, Route, answer
 from emulator.service import Service
 
+if TYPE_CHECKING:
+    from emulator.server import Emulator
+
+_LONG_POLL_SECONDS = 20.0  # the SDK itself asks every 5 seconds
 _GROUP = "/subscriptions/{subscription}/resourcegroups/{resource_group}"
 _DEPLOYMENTS = _GROUP + "/providers/Microsoft.Resources/deployments"
 _WORKSPACES = "/providers/Microsoft.MachineLearningServices/workspaces"
@@ -38,6 +46,10 @@ _LOCATION = "/subscriptions/{subscription}/providers/%s/locations/{location}"
 
 class ManagementService(Service):
     """The control plane. A fresh state directory has one workspace, so that a plain script finds one."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        super().__init__(emulator)
+        self._logins: set[asyncio.Task[None]] = set()
 
     @property
     def store(self) -> ManagementStore:
@@ -75,6 +87,7 @@ class ManagementService(Service):
             Route("PATCH", "/{WS}/computes/{compute}", self.patch_compute),
             Route("DELETE", "/{WS}/computes/{compute}", self.delete_compute),
             Route("POST", "/{WS}/computes/{compute}/listNodes", self.nodes),
+            Route("POST", "/{WS}/computes/{compute}/listKeys", self.keys),
             Route("GET", "/{WS}/operations/{operation}", self.operation),
             Route("GET", _LOCATION % "Microsoft.MachineLearningServices" + "/vmSizes", self.vm_sizes),
             Route("GET", _LOCATION % "Microsoft.MachineLearningServices" + "/usages", self.cluster_usages),
@@ -82,9 +95,19 @@ class ManagementService(Service):
         ]
 
     async def start(self) -> None:
+        for workspace in self.store.workspaces():
+            for compute in self.store.computes(workspace):
+                if compute.state == "Creating":
+                    error = provisioning_error("Interrupted", "The emulator ended while it logged in: attach it again.")
+                    self.store.provisioned(workspace, compute, [error])
         if not self.store.workspaces():
             self.store.put_resource_group(DEFAULT_RESOURCE_GROUP, DEFAULT_LOCATION, {})
             self.store.put_workspace(DEFAULT_RESOURCE_GROUP, DEFAULT_WORKSPACE, DEFAULT_LOCATION, None, {})
+
+    async def stop(self) -> None:
+        for login in self._logins:
+            login.cancel()
+        await asyncio.gather(*self._logins, return_exceptions=True)
 
     async def subscriptions(self, _: Request) -> web.Response:
         subscription = {
@@ -270,25 +293,70 @@ class ManagementService(Service):
     async def put_compute(self, request: Request) -> web.Response:
         compute = self.store.put_compute(request.workspace, request.params["compute"], await request.json())
         self.emulator.services.cluster_changed(request.workspace, compute.name)
-        return answer(self._compute(request.workspace, compute), headers=self._operation_header(request))
+        account = self.store.account(request.workspace, compute.name)
+        if compute.state == "Creating" and account is not None:
+            task = asyncio.create_task(self._log_in(request.workspace, compute, account))
+            self._logins.add(task)
+            task.add_done_callback(self._logins.discard)
+        return answer(
+            self._compute(request.workspace, compute), headers=self._operation_header(request.workspace, compute.name)
+        )
+
+    async def _log_in(self, workspace: Workspace, compute: Compute, account: Account) -> None:
+        errors = []
+        try:
+            (await connect(compute.inner["address"], int(compute.inner["sshPort"]), account)).close()
+        except LoginError as error:
+            errors.append(provisioning_error("SshLoginFailed", str(error)))
+        if self.store.find_compute(workspace, compute.name) is not None:  # it may have been detached meanwhile
+            self.store.provisioned(workspace, compute, errors)
 
     async def patch_compute(self, request: Request) -> web.Response:
         self.store.compute(request.workspace, request.params["compute"])
         return await self.put_compute(request)
 
     async def delete_compute(self, request: Request) -> web.Response:
-        self.store.delete_compute(request.workspace, request.params["compute"])
-        return answer({}, status=202, headers=self._operation_header(request))
+        name = request.params["compute"]
+        self.store.delete_compute(request.workspace, name)
+        return answer({}, status=202, headers=self._operation_header(request.workspace, name))
 
-    def _operation_header(self, request: Request) -> dict[str, str]:
-        # Provisioning is immediate here, so that every operation that was accepted has already succeeded.
+    def _operation_header(self, workspace: Workspace, compute: str) -> dict[str, str]:
+        operation = str(uuid.uuid4())
+        self.state.collection("compute_operations").put(workspace.id, operation, {"compute": compute})
         return {
-            "Azure-AsyncOperation": f"{self.emulator.url}{request.workspace.arm_id}/operations/{uuid.uuid4()}"
+            "Azure-AsyncOperation": f"{self.emulator.url}{workspace.arm_id}/operations/{operation}"
             "?api-version=2021-07-01"
         }
 
-    async def operation(self, _: Request) -> web.Response:
-        return answer({"status": "Succeeded"})
+    async def operation(self, request: Request) -> web.Response:
+        """The state of an operation is that of its compute target; when that is gone, it was deleted."""
+        workspace, operation = request.workspace, request.params["operation"]
+        record = self.state.collection("compute_operations").get(workspace.id, operation)
+        if record is None:
+            raise not_found("Operation", operation)
+
+        def found() -> Compute | None:
+            return self.store.find_compute(workspace, record["compute"])
+
+        def ended() -> bool:
+            compute = found()
+            return compute is None or compute.state != "Creating"
+
+        await self.state.wait_for(ended, _LONG_POLL_SECONDS)
+        compute = found()
+        if compute is None or compute.state == "Succeeded":
+            return answer({"status": "Succeeded"})
+        if compute.state == "Creating":
+            return answer({"status": "InProgress"})
+        return answer({"status": "Failed", "error": {"statusCode": 400, **compute.errors[0]["error"]}})
+
+    async def keys(self, request: Request) -> web.Response:
+        """What ``RemoteCompute.get_credentials`` and ``DsvmCompute.get_credentials`` return."""
+        compute = self.store.compute(request.workspace, request.params["compute"])
+        if compute.compute_type != "VirtualMachine":
+            raise bad_request(f"Compute target '{compute.name}' is {compute.compute_type}, which has no credentials.")
+        account = self.store.account(request.workspace, compute.name)
+        return answer(credentials_payload(compute, account))
 
     async def nodes(self, request: Request) -> web.Response:
         compute = self.store.compute(request.workspace, request.params["compute"])

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from emulator.certificates import check_certificate
 from emulator.errors import ServiceError, bad_request, not_emulated, not_found
 from emulator.management.scaling import Scale, duration_seconds
+from emulator.management.ssh import Account
 from emulator.management.virtual_machines import virtual_cpus
 from emulator.state import Record, State, utc_now
 
@@ -154,7 +155,37 @@ def _aks(inner: Record) -> Record:
     }
 
 
-_DEFAULTS = {"AmlCompute": _aml_compute, "AKS": _aks}
+def _virtual_machine(inner: Record) -> Record:
+    """A DSVM, or a machine that is attached by its address. Its account is kept apart from what can be read."""
+    visible = {key: value for key, value in inner.items() if key != "administratorAccount"}
+    return {"virtualMachineSize": None, **visible, "address": inner.get("address") or "127.0.0.1"}
+
+
+_DEFAULTS = {"AmlCompute": _aml_compute, "AKS": _aks, "VirtualMachine": _virtual_machine}
+_READY, _FAILED, _CREATING = "Succeeded", "Failed", "Creating"
+
+
+def _account(inner: Record) -> Record:
+    """An ``administratorAccount``, as it is kept.
+
+    Raises:
+        ServiceError: 400 for one with which nobody could log in.
+    """
+    given = inner.get("administratorAccount") or {}
+    account = {
+        "username": given.get("username"),
+        "password": given.get("password") or None,
+        "private_key": given.get("privateKeyData") or None,
+        "passphrase": given.get("passphrase") or None,
+    }
+    if not account["username"] or not (account["password"] or account["private_key"]):
+        raise bad_request("administratorAccount needs a username, and a password or privateKeyData.")
+    return account
+
+
+def provisioning_error(code: str, message: str) -> Record:
+    """One of a compute target's ``provisioning_errors``."""
+    return {"error": {"code": code, "message": message, "details": []}}
 
 
 def _merged(old: Any, new: Any) -> Any:
@@ -171,6 +202,8 @@ class ManagementStore:
         self._groups = state.collection("resource_groups")
         self._workspaces = state.collection("workspaces")
         self._computes = state.collection("computes")
+        self._accounts = state.collection("compute_accounts")
+        self._failures = state.collection("provisioning_failures")
 
     def resource_group(self, name: str) -> Record:
         """The resource group of that name.
@@ -267,7 +300,20 @@ class ManagementStore:
         compute_type = properties.get("computeType") or (old.compute_type if old else None)
         if compute_type not in _DEFAULTS:
             raise not_emulated(f"compute type {compute_type!r}, only {', '.join(_DEFAULTS)}")
-        inner = _merged(old.inner if old else {}, properties.get("properties") or {})
+        if old is not None and old.compute_type != compute_type:
+            raise ServiceError(
+                409,
+                "Conflict",
+                f"Compute target '{name}' is {old.compute_type} and cannot become {compute_type}: choose another name, "
+                "or delete it first.",
+            )
+        given = properties.get("properties") or {}
+        if compute_type == "VirtualMachine" and properties.get("resourceId"):
+            raise not_emulated("attaching a virtual machine by its resource id, only by its address")
+        attached = old.attached if old else bool(given.get("address"))
+        account = _account(given) if compute_type == "VirtualMachine" and attached else None
+        failure = self._failures.get(workspace.id, name.lower()) if old is None else None
+        inner = _merged(old.inner if old else {}, given)
         now = utc_now()
         compute = Compute(
             name=old.name if old else name,
@@ -276,14 +322,37 @@ class ManagementStore:
             description=properties.get("description") or (old.description if old else None),
             tags=body["tags"] if body.get("tags") is not None else (old.tags if old else {}),
             resource_id=properties.get("resourceId"),
-            attached=bool(properties.get("resourceId")),
+            attached=attached or bool(properties.get("resourceId")),
             inner=_DEFAULTS[compute_type](inner),
+            # Whether an account is good shows when somebody logs in with it.
+            state=_CREATING if account else _READY,
             created=old.created if old else now,
             modified=now,
         )
+        if account is not None:
+            self._accounts.put(workspace.id, name.lower(), account)
+        if failure is not None:
+            self._failures.delete(workspace.id, name.lower())
+            return self.provisioned(workspace, compute, [provisioning_error("ProvisioningFailed", failure["message"])])
         self._computes.put(workspace.id, name.lower(), compute.model_dump())
         return compute
+
+    def provisioned(self, workspace: Workspace, compute: Compute, errors: list[Record]) -> Compute:
+        """End the creation of a compute target: it is ready, or has failed with errors."""
+        done = compute.model_copy(update={"state": _FAILED if errors else _READY, "errors": errors})
+        self._computes.put(workspace.id, compute.name.lower(), done.model_dump())
+        return done
+
+    def fail_next(self, workspace: Workspace, name: str, message: str) -> None:
+        """Have the next creation of a compute target of that name fail with the message."""
+        self._failures.put(workspace.id, name.lower(), {"message": message})
+
+    def account(self, workspace: Workspace, name: str) -> Account | None:
+        """The account of an attached machine; ``None`` for any other compute target."""
+        record = self._accounts.get(workspace.id, name.lower())
+        return None if record is None else Account.model_validate(record)
 
     def delete_compute(self, workspace: Workspace, name: str) -> None:
         self.compute(workspace, name)
         self._computes.delete(workspace.id, name.lower())
+        self._accounts.delete(workspace.id, name.lower())

@@ -6,20 +6,41 @@ from typing import Any
 
 from aiohttp import web
 
+from emulator.errors import bad_request
 from emulator.management.store import Workspace
 from emulator.routing import Request, Route, answer
 from emulator.service import Service
 
 
 class OperatorService(Service):
-    """Answers ``python -m emulator status``."""
+    """Answers ``python -m emulator status``, and does to compute targets what Azure does without being asked."""
 
     def routes(self) -> list[Route]:
-        return [Route("GET", "/emulator/status", self.status)]
+        return [
+            Route("GET", "/emulator/status", self.status),
+            Route("POST", "/emulator/{WS}/computes/{compute}/preempt", self.preempt),
+            Route("POST", "/emulator/{WS}/computes/{compute}/fail-next-creation", self.fail_next_creation),
+        ]
 
     async def status(self, _: Request) -> web.Response:
         workspaces = self.emulator.management.store.workspaces()
         return answer({"workspaces": [self._workspace(workspace) for workspace in workspaces]})
+
+    async def preempt(self, request: Request) -> web.Response:
+        """Take the nodes of a low-priority cluster away: its runs are queued again."""
+        compute = self.emulator.management.store.compute(request.workspace, request.params["compute"])
+        if not compute.low_priority:
+            raise bad_request(
+                f"Compute target '{compute.name}' is not of low priority: Azure takes no nodes of it away. Create it "
+                "with vm_priority='lowpriority'."
+            )
+        return answer({"runs": self.emulator.execution.pool(request.workspace, compute.name).preempt()})
+
+    async def fail_next_creation(self, request: Request) -> web.Response:
+        """Have the next creation of a compute target of that name fail, as it does when a quota is used up."""
+        message = (await request.json())["message"]
+        self.emulator.management.store.fail_next(request.workspace, request.params["compute"], message)
+        return answer({})
 
     def _workspace(self, workspace: Workspace) -> dict[str, Any]:
         computes = self.emulator.management.store.computes(workspace)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emulator.certificates import check_certificate
+from emulator.environments.store import without_registry_password
 from emulator.errors import ServiceError, bad_request, not_emulated
 from emulator.services.traffic import check_versions, shares, with_default
 
@@ -111,11 +112,19 @@ def _filled(given: Any, defaults: Any) -> Any:
     return defaults if given is None else given
 
 
-def _check_image_request(request: Any) -> None:
+def _without_secrets(body: Configuration) -> Configuration:
+    """What is served, without what it would take to pull its image.
+
+    Raises:
+        ServiceError: 501 for a service that is not made from an environment.
+    """
+    request = body.get("environmentImageRequest")
     if not isinstance(request, dict):
         raise not_emulated("services made from an image, only from an environment")
     if not request.get("environment"):
         raise not_emulated("no-code deployment: pass an InferenceConfig with an Environment")
+    environment = without_registry_password(request["environment"])
+    return {**body, "environmentImageRequest": {**request, "environment": environment}}
 
 
 def complete(body: Configuration, location: str, before: Configuration | None = None) -> Configuration:
@@ -134,7 +143,7 @@ def complete(body: Configuration, location: str, before: Configuration | None = 
         return _complete_endpoint(body, before)
     if compute_type not in ("ACI", "AKS"):
         raise not_emulated(f"services of type {compute_type}, only ACI, AKS and AKSENDPOINT")
-    _check_image_request(body.get("environmentImageRequest"))
+    body = _without_secrets(body)
     if compute_type == "AKS":
         return _complete_aks(_filled(body, _AKS), before)
     configuration: Configuration = _filled(body, _ACI)
@@ -163,8 +172,7 @@ def _complete_endpoint(body: Configuration, before: Configuration | None) -> Con
     versions = {}
     for name, version in configuration["versions"].items():
         check_name(name)
-        _check_image_request(version.get("environmentImageRequest"))
-        whole = {**_filled(version, _VERSION), "computeType": "AKS", **common}
+        whole = {**_filled(_without_secrets(version), _VERSION), "computeType": "AKS", **common}
         try:
             versions[name] = _complete_aks(whole, former.get(name))
         except ServiceError as error:

@@ -194,6 +194,7 @@ class Deployment:
             raise
         for replica in fresh:
             self._replicas[replica] = asyncio.create_task(self._keep_up(replica))
+        self._container.fork_server.warm_up()
         self._note_change()
 
     def _note_change(self) -> None:
@@ -226,18 +227,17 @@ class Deployment:
         finally:
             hangs.cancel()
             ended.cancel()
-        if ended.done() and not ended.cancelled():
-            return f"the process ended ({ended.result()})"
-        await replica.kill()
-        return "the liveness probe failed"
+        has_ended = ended.done() and not ended.cancelled()
+        await replica.kill()  # also what its process has left behind
+        return f"the process ended ({ended.result()})" if has_ended else "the liveness probe failed"
 
     async def _probe(self, replica: Replica) -> None:
         """Returns when the replica hangs."""
-        liveness, started = Liveness(), asyncio.get_running_loop().time()
+        liveness = Liveness()
         while (probe := self.policy.probe) is not None:
-            lived = asyncio.get_running_loop().time() - started
-            if lived < probe.initial_delay:
-                await asyncio.sleep(min(probe.period, probe.initial_delay - lived))
+            early = probe.initial_delay - replica.age
+            if early > 0:
+                await asyncio.sleep(min(probe.period, early))
             elif liveness.hangs(await replica.answers(probe.timeout), probe):
                 return
             else:

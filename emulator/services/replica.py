@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from emulator.child_processes import spawn, tail, terminate
+from emulator.child_processes import Process, tail, terminate
 from emulator.services.container import ScoringContainer
 from emulator.services.store import DeploymentError
 
@@ -43,7 +43,8 @@ class Replica:
         self.ready = False
         self.in_flight = 0
         self._client: aiohttp.ClientSession | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
+        self._started = time.monotonic()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -53,6 +54,11 @@ class Replica:
         if self._process is None:
             raise LookupError("the replica has no process")
         return self._process.pid
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was last started."""
+        return time.monotonic() - self._started
 
     @property
     def client(self) -> aiohttp.ClientSession:
@@ -77,21 +83,15 @@ class Replica:
         Raises:
             DeploymentError: it ended (the entry script failed) or was not healthy in time; it is stopped then.
         """
-        started = time.monotonic()
+        self._started = time.monotonic()
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             # Accepted connections inherit it. gunicorn leaves it out for a socket that it is handed, and an answer in
             # two pieces then waits 40 ms for the acknowledgement of the first.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._process = await spawn(
-                [
-                    *(str(self.container.python), "-m", "gunicorn", "--config", str(_SETTINGS)),
-                    *("--threads", str(self._threads), "--bind", f"fd://{listener.fileno()}", _APPLICATION),
-                ],
-                env=self.container.environment,
-                cwd=self.container.root,
-                stdout=self.log,
-                pass_fds=(listener.fileno(),),
+            arguments = ["--config", str(_SETTINGS), "--threads", str(self._threads), _APPLICATION]
+            self._process = await self.container.fork_server.launch(
+                arguments, self.container.environment, self.container.root, self.log, listener
             )
         # Our copy of the socket is closed: when the process ends, connections are refused and not left waiting.
         ended = asyncio.ensure_future(self._process.wait())
@@ -102,7 +102,7 @@ class Replica:
                 raise self._failure(ended.result() if ended.done() else None, seconds)
             healthy.result()
             self.ready = True
-            log.info("replica %s ready after %.2f s", self.log.stem, time.monotonic() - started)
+            log.info("replica %s ready after %.2f s", self.log.stem, self.age)
         finally:
             for task in (ended, healthy):
                 task.cancel()

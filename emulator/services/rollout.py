@@ -289,7 +289,9 @@ class Rollouts:
         return {name: task.result() for name, task in tasks.items()}
 
     async def _rescale(self, deployment: Deployment, configuration: Configuration) -> None:
-        await deployment.scale(serving_policy(configuration).count(deployment.count))
+        policy = serving_policy(configuration)
+        deployment.adopt(policy)  # first, so that no autoscaler changes the number back
+        await deployment.scale(policy.count(deployment.count))
 
     async def _bring_up(
         self,

@@ -63,6 +63,11 @@ class ServedService:
     awaited: bool = False
 
     @property
+    def versioned(self) -> bool:
+        """Whether it is an endpoint."""
+        return "" not in self.split.weights
+
+    @property
     def ready(self) -> bool:
         """Whether all of it can be served."""
         return bool(self.deployments) and all(deployment.ready for deployment in self.deployments.values())
@@ -111,15 +116,23 @@ class Router:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:
-            return await self._forward(request)
+            response = await self._forward(request)
         except ServiceError as error:
-            return _refusal(error)
+            response = _refusal(error)
+        if request.get("version"):
+            response.headers[VERSION_HEADER] = request["version"]
+        return response
 
     async def _forward(self, request: web.Request) -> web.Response:
         match = request.match_info
         name, path = match["service"], match["path"]
         service = self.find(match["workspace"], name)
-        if service is None or path not in _PATHS or service.front_end != request.app[_FRONT_END]:
+        if (
+            service is None
+            or path not in _PATHS
+            or service.front_end != request.app[_FRONT_END]
+            or ("version" in match and not service.versioned)
+        ):
             raise ServiceError(404, "NotFound", f"{request.path} is not the path of a web service.")
         if path and not service.access.allows(request.headers.get("Authorization")):
             raise ServiceError(
@@ -130,10 +143,10 @@ class Router:
         wanted = match.get("version") or request.headers.get(VERSION_HEADER)
         body = await request.read()
         for _ in range(_ATTEMPTS):
-            version, deployment = await self._choose(service, name, wanted)
+            request["version"], deployment = await self._choose(service, name, wanted)
             seconds = deployment.policy.timeout_seconds
             try:
-                answer = await asyncio.wait_for(self._score(request, deployment, path, body), seconds)
+                return await asyncio.wait_for(self._score(request, deployment, path, body), seconds)
             except asyncio.TimeoutError as error:
                 message = f"Web service '{name}' did not answer within {seconds:g} seconds."
                 raise ServiceError(504, "ScoringTimeout", message) from error
@@ -147,15 +160,11 @@ class Router:
                 # The replica went away before it answered. Scoring is asked for again: like Azure's front end, this
                 # takes entry scripts for idempotent. The pause lets the end of its process be noticed first.
                 await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            if version:
-                answer.headers[VERSION_HEADER] = version
-            return answer
         raise _unavailable(name, "its replicas end before they answer")
 
     async def _choose(self, service: ServedService, name: str, wanted: str | None) -> tuple[str, Deployment]:
         """Whose turn it is; a request waits a while for the first replicas of a service that are on their way."""
-        version = service.split.next() if wanted is None or "" in service.split.weights else wanted
+        version = service.split.next() if wanted is None or not service.versioned else wanted
         if version not in service.split.weights:
             raise ServiceError(404, "NotFound", f"Endpoint '{name}' has no version '{version}'.")
         if version not in service.deployments:

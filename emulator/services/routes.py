@@ -23,6 +23,7 @@ from emulator.services.configuration import (
     serving_policy,
 )
 from emulator.services.container import resolve_image
+from emulator.services.fork_server import ForkServers
 from emulator.services.payloads import operation_headers, operation_payload, service_payload
 from emulator.services.rollout import Rollouts, audience, build_log_blob
 from emulator.services.router import Router
@@ -43,6 +44,7 @@ class ServicesService(Service):
         super().__init__(emulator)
         self.router = Router(self.state)
         self.rollouts = Rollouts(emulator, self.router)
+        self.fork_servers = ForkServers(self.state.directory / "fork-servers")
 
     @property
     def store(self) -> WebServiceStore:
@@ -82,6 +84,7 @@ class ServicesService(Service):
 
     async def stop(self) -> None:
         await self.rollouts.stop()
+        await self.fork_servers.stop()
 
     def names_using(self, workspace: Workspace, model_id: str) -> list[str]:
         """The services that serve a model, or are about to."""
@@ -133,6 +136,12 @@ class ServicesService(Service):
             ServiceError: 400, 404 or 409 with the reason.
         """
         check_name(name)
+        old = self.store.find(workspace.id, name)
+        if old is not None and old.revisions and old.configuration["computeType"] != configuration["computeType"]:
+            raise bad_request(
+                f"Web service '{name}' is of type {old.configuration['computeType']} and cannot become one of type "
+                f"{configuration['computeType']}: delete it first, or use another name."
+            )
         for other in self.emulator.management.store.workspaces():
             if (
                 other.id != workspace.id
@@ -220,7 +229,7 @@ class ServicesService(Service):
         workspace, operations = request.workspace, await request.json()
         service = self._service(request)
         before = service.desired
-        changed = apply_patch(before, _as_stored(before, operations))
+        changed = apply_patch(before, _as_stored(service, operations))
         if unknown := changed.keys() - before.keys():
             raise not_emulated(f"changing {', '.join(sorted(unknown))}")
         target = complete(changed, workspace.location, before)
@@ -305,22 +314,32 @@ def _same_replicas(before: Configuration, after: Configuration) -> bool:
     )
 
 
-def _as_stored(before: Configuration, operations: Any) -> Any:
+def _as_stored(service: WebService, operations: Any) -> Any:
     """What ``AksEndpoint`` sends, by the names under which it is kept.
 
     Raises:
-        ServiceError: 409 for a version that is there already.
+        ServiceError: 404 for a version that is not there, 409 for a new one that is.
     """
-    if before["computeType"] != "AKSENDPOINT" or not isinstance(operations, list):
+    versions = service.desired.get("versions")
+    if versions is None or not isinstance(operations, list):
         return operations
     stored = []
     for operation in operations:
         _, *members = str(operation.get("path")).split("/")
-        if members[:1] == ["versions"] and members[2:] == ["tags"]:  # update_version(tags=); elsewhere it says kvTags
-            operation = {**operation, "path": f"/versions/{members[1]}/kvTags"}
-        if operation.get("op") == "add" and len(members) == 2 and members[1] in before["versions"]:
-            raise ServiceError(
-                409, "VersionAlreadyExists", f"The endpoint has a version '{members[1]}' already: use update_version."
-            )
+        if members[0] == "versions" and len(members) > 1:
+            _check_version(service.name, versions, members[1], new=operation.get("op") == "add" and len(members) == 2)
+            if members[2:] == ["tags"]:  # so says update_version; everything else says kvTags
+                operation = {**operation, "path": f"/versions/{members[1]}/kvTags"}
         stored.append(operation)
     return stored
+
+
+def _check_version(endpoint: str, versions: dict[str, Any], name: str, *, new: bool) -> None:
+    if new and name in versions:
+        raise ServiceError(
+            409, "VersionAlreadyExists", f"Endpoint '{endpoint}' has a version '{name}' already: use update_version."
+        )
+    if not new and name not in versions:
+        raise ServiceError(
+            404, "VersionNotFound", f"Endpoint '{endpoint}' has no version '{name}'. It has: {', '.join(versions)}."
+        )

@@ -21,6 +21,7 @@ from aiohttp import web
 from emulator.errors import ServiceError, bad_request, not_emulated, not_found
 from emulator.routing import Request, Route
 from emulator.service import Service
+from emulator.storage.payloads import list_payload
 
 ACCOUNT = "store"
 _DATASTORE = "azureml-blobstore-"
@@ -41,6 +42,7 @@ class StorageService(Service):
             Route("PUT", "/store/{container}/{blob:path}", self.put, open=True),
             Route("GET", "/store/{container}/{blob:path}", self.get, open=True),
             Route("HEAD", "/store/{container}/{blob:path}", self.get, open=True),
+            Route("GET", f"/{_DATASTORE}{{workspace_id}}", self.list_blobs, open=True),
             *(
                 Route(method, f"/{_DATASTORE}{{workspace_id}}/{{blob:path}}", handler, open=True)
                 for method, handler in (("PUT", self.put), ("GET", self.get), ("HEAD", self.get))
@@ -108,8 +110,15 @@ class StorageService(Service):
     def _authorize(self, request: Request) -> Path:
         params, blob = request.params, request.params["blob"]
         container = params.get("container") or self.datastore_container(params["workspace_id"])
+        self._verify(request, container, "" if request.query.get("sr") == "c" else blob, blob)
+        return self.path(container, blob)
+
+    def _verify(self, request: Request, container: str, signed: str, blob: str) -> None:
+        """
+        Raises:
+            ServiceError: 403 for a token that is not this emulator's, or not for this access.
+        """
         permission, expiry = request.query.get("sp", ""), request.query.get("se", "0")
-        signed = "" if request.query.get("sr") == "c" else blob
         expected = self._signature(container, signed, permission, expiry)
         genuine = hmac.compare_digest(request.query.get("sig", "").encode(), expected.encode())
         enough = not set(permission).isdisjoint(_PERMISSIONS[request.http.method])
@@ -117,7 +126,21 @@ class StorageService(Service):
             raise ServiceError(
                 403, "AuthenticationFailed", f"The signature does not allow this access to blob '{blob}'."
             )
-        return self.path(container, blob)
+
+    async def list_blobs(self, request: Request) -> web.Response:
+        """List Blobs, all on one page: how the dataset runtime finds the files of a folder or a pattern."""
+        query = request.query
+        if (query.get("restype"), query.get("comp")) != ("container", "list"):
+            raise not_emulated(f"the container operation comp={query.get('comp')}")
+        container = self.datastore_container(request.params["workspace_id"])
+        self._verify(request, container, "", "")
+        root = self.state.directory / "blobs" / container
+        found = await asyncio.to_thread(lambda: sorted(file for file in root.rglob("*") if file.is_file()))
+        names = {file.relative_to(root).as_posix(): file for file in found}
+        return web.Response(
+            text=list_payload(container, names, query.get("prefix", ""), query.get("delimiter")),
+            content_type="application/xml",
+        )
 
     async def put(self, request: Request) -> web.StreamResponse:
         path = self._authorize(request)

@@ -106,17 +106,20 @@ def experiment(workspace: Workspace, request: pytest.FixtureRequest) -> Experime
 
 @pytest.fixture
 def submit(experiment: Experiment, here: Environment, cluster: str, tmp_path: Path) -> Callable[..., Run]:
-    """Submit the text of a script, or what else a ScriptRunConfig takes."""
+    """Submit the text of a script, or what else a ScriptRunConfig takes; ``change`` may alter that before."""
     from azureml.core import ScriptRunConfig
 
     source = tmp_path / "source"
     source.mkdir()
 
-    def submit(text: str | None = None, **options: Any) -> Run:
+    def submit(text: str | None = None, change: Callable[[ScriptRunConfig], None] | None = None, **options: Any) -> Run:
         if text is not None:
             (source / "train.py").write_text(textwrap.dedent(text))
             options["script"] = "train.py"
         options = {"compute_target": cluster, "environment": here, **options}
-        return experiment.submit(ScriptRunConfig(str(source), **options))
+        configuration = ScriptRunConfig(str(source), **options)
+        if change is not None:
+            change(configuration)
+        return experiment.submit(configuration)
 
     return submit

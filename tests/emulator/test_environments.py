@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -178,3 +179,26 @@ def test_a_user_managed_interpreter_that_is_missing_is_named(submit: Callable[[E
     status, message = _outcome(submit(environment, "print('never')"))
     assert status == "Failed"
     assert "'/nowhere/python', which is not on this machine" in message
+
+
+def test_the_password_of_a_registry_is_neither_kept_nor_logged_nor_returned(
+    workspace: Workspace, submit: Callable[[Environment, str], Run], here: Environment, emulator: RunningEmulator
+) -> None:
+    from azureml.core import Environment as Registered
+
+    secret = "hunter2-of-the-registry"
+    environment = here.clone("from-a-registry")
+    environment.docker.base_image = "team/train:3"
+    environment.docker.base_image_registry.address = "registry.example.com"
+    environment.docker.base_image_registry.username = "ada"
+    environment.docker.base_image_registry.password = secret
+    registered = environment.register(workspace)
+    again = environment.register(workspace)
+    run = submit(environment, "print('ran')")
+    assert _outcome(run)[0] == "Completed"
+    assert registered.version == again.version == Registered.get(workspace, "from-a-registry").version
+    assert Registered.get(workspace, "from-a-registry").docker.base_image_registry.username == "ada"
+    assert secret not in json.dumps(run.get_details(), default=str)
+    for file in emulator.state_directory.glob("state.db*"):
+        assert secret.encode() not in file.read_bytes()
+    assert secret not in (emulator.state_directory / "emulator.log").read_text()

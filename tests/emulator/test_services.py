@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tests.conftest import RunningEmulator, emulator_command, start_emulator
-from tests.emulator.scoring import FAILING, SCORE, inference_config, register_model, replicas_of
+from tests.emulator.scoring import FAILING, SCORE, eventually, inference_config, register_model, replicas_of
 
 if TYPE_CHECKING:
     from azureml.core import Webservice, Workspace
@@ -290,6 +290,18 @@ def test_a_replica_that_dies_is_started_again_while_requests_wait(
     os.killpg(pid, signal.SIGKILL)
     assert dev.run(ONE_TWO) == [2, 4]
     assert replicas_of(emulator, "dev") != {pid}
+
+
+def test_replicas_are_forked_from_what_has_imported_their_packages_and_outlive_its_end(
+    dev: AciWebservice, emulator: RunningEmulator
+) -> None:
+    (pid,) = replicas_of(emulator, "dev")
+    fork_server = psutil.Process(pid).parent()
+    assert fork_server is not None
+    assert "fork_server_process.py" in " ".join(fork_server.cmdline())
+    fork_server.kill()
+    eventually(lambda: replicas_of(emulator, "dev") not in (set(), {pid}), "the replica is started again")
+    assert dev.run(ONE_TWO) == [2, 4]
 
 
 def test_services_come_up_again_after_the_emulator_was_killed(dev: AciWebservice, emulator: RunningEmulator) -> None:

@@ -108,6 +108,10 @@ def test_one_version_is_asked_by_its_address_or_by_a_header(endpoint: AksEndpoin
     assert by_address.json() == by_header.json() == [2]
     assert by_address.headers[VERSION] == by_header.headers[VERSION] == "green"
     assert ask(endpoint.scoring_uri, **{VERSION: "red"}).status_code == 404
+    mistaken = requests.post(
+        endpoint.versions["green"].scoring_uri, "no json", headers={"Authorization": "Bearer first-key"}, timeout=10
+    )
+    assert (mistaken.ok, mistaken.headers[VERSION]) == (False, "green")
     assert requests.get(
         endpoint.versions["green"].swagger_uri, headers={"Authorization": "Bearer first-key"}, timeout=10
     ).ok
@@ -143,6 +147,27 @@ def test_a_default_version_is_not_deleted_and_a_version_not_created_twice(endpoi
         endpoint.delete_version("blue")
     with pytest.raises(WebserviceException, match="VersionAlreadyExists"):
         endpoint.create_version("green", num_replicas=1, models=[], inference_config=inference_config(SCORE))
+
+
+def test_a_version_that_is_not_there_is_refused_with_those_that_are(endpoint: AksEndpoint) -> None:
+    from azureml.exceptions import WebserviceException
+
+    for change in (
+        lambda: endpoint.delete_version("red"),
+        lambda: endpoint.update_version("red", traffic_percentile=1),
+    ):
+        with pytest.raises(WebserviceException, match=r"no version .*red.*It has: blue, green"):
+            change()
+
+
+def test_an_endpoint_does_not_become_a_plain_service(endpoint: AksEndpoint, workspace: Workspace) -> None:
+    from azureml.core import Model
+    from azureml.core.webservice import AksWebservice
+    from azureml.exceptions import WebserviceException
+
+    plain = AksWebservice.deploy_configuration(num_replicas=1, compute_target_name="aks-endpoints")
+    with pytest.raises(WebserviceException, match="'shop' is of type AKSENDPOINT and cannot become one of type AKS"):
+        Model.deploy(workspace, "shop", [], inference_config(SCORE), plain, overwrite=True)
 
 
 def test_a_version_that_does_not_come_up_changes_nothing(endpoint: AksEndpoint) -> None:

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import socket
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,47 +17,23 @@ import pytest
 
 from tests.conftest import REPOSITORY, RunningEmulator
 from tests.flow.conftest import Checkout
+from tests.flow.documentation import at_the_prompt, breakpoints, commands_of
 from tests.flow.processes import wait_until
 from tests.flow.pseudo_terminal import PseudoTerminal
 
 pytestmark = pytest.mark.flow
 
-PAGE = (REPOSITORY / "docs" / "debugging.md").read_text()
-COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)).splitlines()
+COMMANDS = commands_of("debugging.md")
 PROMPT = "(Pdb) "
 
 
-@pytest.fixture(scope="module")
-def typed() -> set[str]:
-    """The commands of the page that the tests have typed."""
-    return set()
-
-
 @contextmanager
-def at(checkout: Checkout, command: str, typed: set[str]) -> Iterator[PseudoTerminal]:
+def at(checkout: Checkout, command: str) -> Iterator[PseudoTerminal]:
     """A terminal in which a command of the page was typed."""
     assert command in COMMANDS, f"docs/debugging.md does not say: {command}"
-    typed.add(command)
-    words = shlex.split(command)
-    assert words[0] == ".venv/bin/python"
-    with PseudoTerminal([sys.executable, *words[1:]], checkout.directory, checkout.environment) as terminal:
+    words = shlex.split(at_the_prompt(command))
+    with PseudoTerminal(words, checkout.directory, checkout.environment) as terminal:
         yield terminal
-
-
-@contextmanager
-def breakpoints(checkout: Checkout, *places: tuple[str, str]) -> Iterator[None]:
-    """``breakpoint()`` before a line of the checkout's files, for a while."""
-    kept = {path: (checkout.directory / path).read_text() for path, _ in places}
-    for path, line in places:
-        text = (checkout.directory / path).read_text()
-        indent = re.search(rf"^( *){re.escape(line)}", text, re.MULTILINE)
-        assert indent, f"{path} has no line {line}"
-        (checkout.directory / path).write_text(text.replace(line, f"breakpoint()\n{indent[1]}{line}", 1))
-    try:
-        yield
-    finally:
-        for path, text in kept.items():
-            (checkout.directory / path).write_text(text)
 
 
 def everything_that_is_kept(emulator: RunningEmulator) -> dict[str, Any]:
@@ -69,11 +44,11 @@ def everything_that_is_kept(emulator: RunningEmulator) -> dict[str, Any]:
 
 
 def test_a_dry_run_where_nothing_exists_says_that_all_would_be_created_and_creates_nothing(
-    checkout: Checkout, emulator: RunningEmulator, typed: set[str]
+    checkout: Checkout, emulator: RunningEmulator
 ) -> None:
     before = everything_that_is_kept(emulator)
 
-    with at(checkout, ".venv/bin/python -m flows.main --dry-run", typed) as terminal:
+    with at(checkout, ".venv/bin/python -m flows.main --dry-run") as terminal:
         status = terminal.wait_for_end()
 
     assert status == 0, terminal.shown
@@ -96,12 +71,12 @@ def test_a_dry_run_starts_no_emulator(checkout: Checkout, tmp_path: Path) -> Non
     assert not (tmp_path / "state").exists()
 
 
-def test_breakpoints_in_the_flow_and_in_a_task_of_a_thread_are_stopped_at(checkout: Checkout, typed: set[str]) -> None:
+def test_breakpoints_in_the_flow_and_in_a_task_of_a_thread_are_stopped_at(checkout: Checkout) -> None:
     flow = ("flows/main.py", "settings, target, steps = road.settings, road.target, road.steps")
     task = ("tasks/environment.py", "return _register(target, training_environment(experiment))")
     with (
         breakpoints(checkout, flow, task),
-        at(checkout, ".venv/bin/python -m flows.main --debug", typed) as terminal,
+        at(checkout, ".venv/bin/python -m flows.main --debug") as terminal,
     ):
         terminal.wait_for(PROMPT)
         terminal.type("p road.settings.experiment.name")
@@ -138,12 +113,13 @@ def test_a_step_that_does_not_exist_is_answered_with_the_nearest_and_with_all(ch
     taken = checkout.command("flows.main", "--only", "trainin")
 
     assert taken.returncode == 1
-    assert "There is no step 'trainin'. Did you mean 'training'? The steps are: workspace, training" in taken.stdout
+    assert "There is no step 'trainin'. Did you mean 'training'?" in taken.stdout
+    assert "The steps are: workspace, data, training" in taken.stdout
 
 
-def test_a_breakpoint_in_the_training_script_is_stopped_at(checkout: Checkout, typed: set[str]) -> None:
+def test_a_breakpoint_in_the_training_script_is_stopped_at(checkout: Checkout) -> None:
     command = ".venv/bin/python -m flows.local training"
-    with breakpoints(checkout, ("code/training/train.py", "model = Ridge(")), at(checkout, command, typed) as terminal:
+    with breakpoints(checkout, ("code/training/train.py", "model = Ridge(")), at(checkout, command) as terminal:
         terminal.wait_for(PROMPT)
         terminal.type("p arguments.alpha, len(train_x)")
         terminal.wait_for("(0.5, 353)")
@@ -152,28 +128,27 @@ def test_a_breakpoint_in_the_training_script_is_stopped_at(checkout: Checkout, t
     assert "2917.17" in terminal.shown
 
 
-def test_a_breakpoint_in_the_scoring_script_is_stopped_at(checkout: Checkout, typed: set[str]) -> None:
+def test_a_breakpoint_in_the_scoring_script_is_stopped_at(checkout: Checkout) -> None:
     command = ".venv/bin/python -m flows.local scoring"
     with (
         breakpoints(checkout, ("code/scoring/score.py", "return model.predict(")),
-        at(checkout, command, typed) as terminal,
+        at(checkout, command) as terminal,
     ):
         terminal.wait_for(PROMPT)
-        terminal.type("p data.shape, type(model).__name__")
+        terminal.type("p rows.shape, type(model).__name__")
         terminal.wait_for("((2, 10), 'Ridge')")
         terminal.type("continue")
         assert terminal.wait_for_end() == 0, terminal.shown
     assert "200 [190.2" in terminal.shown
 
 
-def test_the_training_script_waits_for_a_debugger_of_its_own(checkout: Checkout, typed: set[str]) -> None:
-    port = 5678
-    with at(checkout, f".venv/bin/python -m flows.local training --debugpy {port}", typed) as terminal:
+def test_the_training_script_waits_for_a_debugger_of_its_own(checkout: Checkout) -> None:
+    with at(checkout, ".venv/bin/python -m flows.local training --debugpy 5678") as terminal:
 
         def listens() -> bool:
             terminal.poll()
             with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
+                return probe.connect_ex(("127.0.0.1", 5678)) == 0
 
         wait_until(listens, "debugpy listens")
 

@@ -84,6 +84,19 @@ def test_verbose_tells_every_detail_once_as_it_comes_even_on_a_terminal():
         assert log.getvalue().count("Running") == 1
 
 
+def test_a_terminal_shows_the_table_of_a_running_step_and_a_log_does_without():
+    table = [["child", "mse"], *([str(number), f"<{number}>"] for number in range(20))]
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        with Console(stream=stream) as console, console.step("tuning") as step:
+            step.detail("19 of 20 done")
+            step.show(table)
+            if shown:
+                while "<19>" not in stream.getvalue():  # drawn by the display's own thread
+                    time.sleep(0.05)
+        assert ("mse" in stream.getvalue()) is shown
+        assert "<7>" not in stream.getvalue()  # the last twelve rows
+
+
 def test_a_step_that_fails_shows_the_sentence_and_lets_the_error_through():
     log = io.StringIO()
     error = TrainingError("Run r1 failed.", "Correct train.py.", log_tail="ValueError")

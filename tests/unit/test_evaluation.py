@@ -21,11 +21,10 @@ def test_a_service_serves_its_models() -> None:
     assert served_models(None) == []
 
 
-def test_of_an_endpoint_the_version_with_most_of_the_traffic_is_production() -> None:
-    old, new = version(["m:1"], 90), version(["m:2"], 10, default=True)
+def test_of_an_endpoint_the_default_version_is_production() -> None:
+    old, new = version(["m:1"], 90, True), version(["m:2"], 10)
     assert served_models(Thing(versions={"a": old, "b": new}, models=None)) == ["m:1"]
-    assert served_models(Thing(versions={"a": version(["m:1"], 50), "b": version(["m:2"], 50, True)})) == ["m:2"]
-    assert served_models(Thing(versions={"a": version(["m:1"], None, True)})) == ["m:1"]
+    assert served_models(Thing(versions={"b": new, "a": old})) == ["m:1"]
 
 
 def test_service_and_tags_that_agree_are_not_worth_a_word() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.report import duration, explanations, render_markdown, write_report
+from flows.report import duration, explanations, plots, render_markdown, write_report
 from settings.deployment import EvaluationParameters
 from tasks.comparison import compare
 from tasks.values import (
@@ -130,7 +130,7 @@ def test_report_json_has_the_documented_fields(tmp_path):
     }
     assert written["comparison"]["production"]["version"] == 1
     assert written["model"] == {"name": "diabetes-ridge", "version": 2}
-    assert set(written["profile"]) == {"cpu", "memory_gb", "latency"}
+    assert set(written["profile"]) == {"cpu", "memory_gb", "latency", "capped"}
     assert set(written["stages"][0]) == {
         "stage",
         "service",
@@ -139,6 +139,7 @@ def test_report_json_has_the_documented_fields(tmp_path):
         "state",
         "scoring_uri",
         "tests",
+        "load",
         "seconds",
     }
     assert written["timings"] == {"training": 12.24, "prod": 65.0}
@@ -178,7 +179,7 @@ def test_latest_points_at_the_last_report_and_the_former_stay(tmp_path):
     assert first.exists()
     # Nothing unfinished is left, neither beside the folders nor in them.
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["latest", first.parent.name, second.parent.name])
-    assert sorted(path.name for path in first.parent.iterdir()) == ["improvement.png", "report.json", "report.md"]
+    assert sorted(path.name for path in first.parent.iterdir()) == ["report.json", "report.md"]
 
 
 def test_a_promoted_run_reads_from_the_outcome_to_the_command_that_scores_it():
@@ -282,7 +283,7 @@ def test_rejected_data_is_told_rule_by_rule_with_its_drift(tmp_path):
         "column age|x, range: at least 0, but down to -2 (2 in all, first in row 1)",
         "rows, rows: at least 9 rows, but 3 rows (1 in all)",
     )
-    folder = write_report(rejected, tmp_path).parent
+    folder = write_report(rejected, tmp_path, plots(rejected)).parent
     assert (folder / "drift.png").read_bytes().startswith(b"\x89PNG")
     assert "![drift](drift.png)" in (folder / "report.md").read_text()
 
@@ -314,7 +315,7 @@ def test_the_comparison_shows_slices_intervals_and_notes_and_its_plots(tmp_path)
         production=SERVED, candidate=RUN, table=rows, reasons=("why",), notes=("scored again",), prediction_bins=bins
     )
     compared = report("NotPromoted", comparison=comparison)
-    text = (write_report(compared, tmp_path)).read_text()
+    text = (write_report(compared, tmp_path, plots(compared))).read_text()
     assert "- why\n- note: scored again\n" in text
     assert "| mse | smaller | 9 | 10 | 1 | -0.1235 to 2 | better |\n" in text
     assert "| mse[sex=1] | smaller | 12 | 10 | -2 |  | worse, which blocks |\n" in text

@@ -16,7 +16,11 @@ from settings import Problem, Settings, SettingsError, load
 pytestmark = pytest.mark.unit
 
 LEGACY = Path(__file__).parent / "settings_files" / "legacy.json"
-NEW_OPTIONS = {"cpu_cores", "memory_gb", "endpoint_tests", "metrics", "test_set", "significance"}
+NEW_OPTIONS = {
+    *("cpu_cores", "memory_gb", "endpoint_tests", "metrics", "test_set", "significance"),
+    *("gloo", "nccl", "interpreter_path", "environment_name", "environment_version", "run_id", "recreate_on_change"),
+    *("profiling", "objectives", "load", "strategy", "canary", "approval", "approval_minutes"),
+}
 
 
 def written(directory: Path, text: str) -> Path:
