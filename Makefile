@@ -98,6 +98,7 @@ lint: $(VENV)/ready  ## ruff, mypy, import-linter, the workflows, and that gener
 .PHONY: bench
 bench: $(VENV)/ready  ## measure what benchmarks/README.md states
 	@$(BIN)/python -m benchmarks.emulator
+	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.promotion
 	@$(BIN)/python -m benchmarks.tuning
 

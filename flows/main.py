@@ -241,7 +241,15 @@ def measure(road: Road, model: RegisteredModel, scoring: Scoring, sample: Starte
     deployment, minutes = road.settings.deployment, road.settings.waiting.profile_minutes
     try:
         road.profile = road.steps.run(
-            "profile", profile_model_task, road.target, deployment, model, scoring, sample.result(), minutes
+            "profile",
+            profile_model_task,
+            road.target,
+            deployment,
+            model,
+            scoring,
+            sample.result(),
+            minutes,
+            road.origin,
         )
     except (ProfilingError, OperationTimeout) as error:
         missing = resources_missing(deployment)

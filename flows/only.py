@@ -93,6 +93,7 @@ class LastRun:
                 self._scoring(),
                 upload_sample(self._target, settings.deployment.endpoint_tests),
                 settings.waiting.profile_minutes,
+                _anew(),
             ),
             "deploy to dev": partial(self._deploy, "dev"),
             "test dev": partial(self._test, "dev"),

@@ -8,19 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import uuid
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from settings.deployment import DeploymentSettings, EndpointTestSettings, ProfilingSettings
 from settings.workspace import WorkspaceTarget
+from tasks.cache_key import cache_key, content_of
 from tasks.deployment import inference_configuration
 from tasks.endpoint_tests import json_file
-from tasks.errors import ProfilingError
+from tasks.errors import ProfilingError, http_status
 from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import report
-from tasks.values import LatencyProfile, ModelProfile, RegisteredModel, Scoring
-from tasks.waiting import within
+from tasks.values import LatencyProfile, Origin, RegisteredModel, Scoring
+from tasks.values import ModelProfile as Profile
+from tasks.waiting import poll, within
 from tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _FILE = "requests.jsonl"
 _ROWS = 20
 _LOG_LINES = 30
+_FINAL = ("Succeeded", "Failed", "Cancelled", "TimedOut")
 
 
 def profile_model(
@@ -38,38 +41,83 @@ def profile_model(
     scoring: Scoring,
     sample_path: str,
     minutes: float,
-) -> ModelProfile:
+    origin: Origin,
+) -> Profile:
     """Load one replica with the sample request, and bring back what Azure recommends for it, within the bounds.
+
+    A profile of the same model, served in the same way and asked the same, has the same name: it is found again, and
+    waited for when it still goes on.
 
     Args:
         sample_path: of :func:`upload_sample`.
         minutes: the deadline.
+        origin: says whether a profile that was made before may be taken.
 
     Raises:
         ProfilingError: the service did not start, or did not answer the sample; carries the end of its log.
         OperationTimeout: the profile did not end in time.
     """
     from azureml.core import Model
+    from azureml.core.profile import ModelProfile
 
     workspace = open_workspace(target)
-    name = f"profile-{uuid.uuid4().hex[:12]}"
+    name = f"profile-{_key(model, scoring, sample_path, origin)}"
     what = f"profile model {model.model_id}"
     with explained(ProfilingError, what, "Look at the log below; the scoring script must answer the sample."):
-        dataset = _sample_dataset(workspace, sample_path)
-        report("measuring")
-        profile = Model.profile(
-            workspace,
-            name,
-            [Model(workspace, model.name, version=model.version)],
-            inference_configuration(workspace, scoring),
-            input_dataset=dataset,
+        name, found = _attempt(workspace, name)
+        if not found:
+            dataset = _sample_dataset(workspace, sample_path)
+            report("measuring")
+            profile = Model.profile(
+                workspace,
+                name,
+                [Model(workspace, model.name, version=model.version)],
+                inference_configuration(workspace, scoring),
+                input_dataset=dataset,
+            )
+            within(minutes, what, lambda: profile.wait_for_completion(show_output=False))
+        details = poll(
+            lambda: ModelProfile(workspace, name).get_details(),
+            lambda seen: seen.get("state") in _FINAL,
+            what=what,
+            minutes=minutes,
+            describe=lambda seen: str(seen.get("state")),
         )
-        within(minutes, what, lambda: profile.wait_for_completion(show_output=False))
-        details = profile.get_details()
     measured = _value(name, model, details)
     bounded = within_bounds(measured, deployment.profiling)
-    report(f"{bounded.cpu:g} CPU, {bounded.memory_gb:g} GB")
+    report(f"{bounded.cpu:g} CPU, {bounded.memory_gb:g} GB{', found' if found else ''}")
     return bounded
+
+
+def _key(model: RegisteredModel, scoring: Scoring, sample_path: str, origin: Origin) -> str:
+    return cache_key(
+        "profile",
+        model=model.model_id,
+        scoring=content_of(Path(scoring.source_directory)),
+        entry_script=scoring.entry_script,
+        environment=scoring.environment.model_dump(),
+        sample=sample_path,
+        fresh=origin.flow_run_id if origin.fresh else None,
+    )
+
+
+def _attempt(workspace: Workspace, name: str) -> tuple[str, bool]:
+    """The profile that was begun before and has not failed, or else the next name that is free: ``<name>-2``."""
+    from azureml.core.profile import ModelProfile
+    from azureml.exceptions import WebserviceException
+
+    attempt = name
+    for number in count(2):
+        try:
+            state = ModelProfile(workspace, attempt).get_details().get("state")
+        except WebserviceException as error:
+            if http_status(error) != 404 and "NotFound" not in str(error):
+                raise
+            return attempt, False
+        if state == "Succeeded" or state not in _FINAL:
+            return attempt, True
+        attempt = f"{name}-{number}"
+    raise LookupError("count() has no end")
 
 
 def upload_sample(target: WorkspaceTarget, tests: EndpointTestSettings) -> str:
@@ -107,7 +155,7 @@ def _sample_dataset(workspace: Workspace, path: str) -> Dataset:
     )
 
 
-def within_bounds(profile: ModelProfile, bounds: ProfilingSettings) -> ModelProfile:
+def within_bounds(profile: Profile, bounds: ProfilingSettings) -> Profile:
     """The profile with at most what the settings allow, and sentences about what was lowered."""
     capped, changes = [], {}
     for name, most, what in (
@@ -131,7 +179,7 @@ def resources_missing(deployment: DeploymentSettings) -> list[str]:
     ]
 
 
-def _value(name: str, model: RegisteredModel, details: dict[str, Any]) -> ModelProfile:
+def _value(name: str, model: RegisteredModel, details: dict[str, Any]) -> Profile:
     if details.get("state") != "Succeeded":
         reason = first_sentences((details.get("error") or {}).get("message"))
         raise ProfilingError(
@@ -139,7 +187,7 @@ def _value(name: str, model: RegisteredModel, details: dict[str, Any]) -> ModelP
             "Mend the scoring script or its packages.",
             log_tail=_log_tail(details.get("errorLogsUri")),
         )
-    return ModelProfile(
+    return Profile(
         name=name,
         cpu=details["recommendedCpu"],
         memory_gb=details["recommendedMemoryInGB"],
