@@ -229,9 +229,9 @@ def climb(road: Road, comparison: Comparison, scoring: Scoring) -> None:
     )
     measure(road, road.model, scoring, prepared)
     try_out(road, "dev", road.model, scoring, road.profile, None)
-    try_out(road, "test", road.model, scoring, road.profile, test_cluster.result())
+    try_out(road, "test", road.model, scoring, road.profile, road.ready(test_cluster.result()))
     if approved(road, road.model, comparison):
-        release(road, comparison.production, road.model, scoring, road.profile, prod_cluster.result())
+        release(road, comparison.production, road.model, scoring, road.profile, road.ready(prod_cluster.result()))
 
 
 def measure(road: Road, model: RegisteredModel, scoring: Scoring, prepared: Started[PreparedProfile]) -> None:

@@ -90,6 +90,7 @@ class ReadyCompute(Value):
     kind: str = Field(description="AmlCompute or AKS")
     created: bool
     changes: tuple[str, ...] = Field(description="what this run has changed, as sentences")
+    differs: tuple[str, ...] = Field(default=(), description="what is not as the settings want it, as sentences")
     cluster_purpose: Literal["DEV_TEST", "FAST_PROD"] | None = None
 
 

@@ -91,7 +91,7 @@ def test_a_resource_provider_that_is_not_registered_is_named_with_the_command_th
         (
             "compute_target.deployment.aks_prod.agent_count=2",
             "quota for serving",
-            "Cluster aks-prod has 8 vCPUs (2 nodes of Standard_D4s_v3), and FAST_PROD needs 12 at least.",
+            "Cluster aks-prod has 8 vCPUs (2 nodes of Standard_D4s_v3 with 4 each), and FAST_PROD needs 12 at least.",
         ),
         (
             "compute_target.deployment.aks_prod.agent_count=30",
