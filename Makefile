@@ -98,7 +98,9 @@ lint: $(VENV)/ready  ## ruff, mypy, import-linter, the workflows, and that gener
 .PHONY: bench
 bench: $(VENV)/ready  ## measure what benchmarks/README.md states
 	@$(BIN)/python -m benchmarks.emulator
+	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.promotion
+	@$(BIN)/python -m benchmarks.prefect_overhead
 	@$(BIN)/python -m benchmarks.tuning
 
 .PHONY: format

@@ -180,7 +180,7 @@ def test_a_wrong_login_is_refused_with_a_sentence(team: Team, command: tuple[str
 
 
 def test_a_notification_block_that_is_missing_is_refused_with_a_sentence(team: Team, deployed: str) -> None:
-    refused = team.deploy("--tell-of-crashes", "slack-webhook/nobody-made-it")
+    refused = team.deploy("--tell", "slack-webhook/nobody-made-it")
 
     assert refused.returncode == 1
     assert "there is no notification block 'slack-webhook/nobody-made-it'" in refused.stderr

@@ -1,234 +1,214 @@
-"""A flow that is killed with SIGKILL, wherever it is, and started again ends as one that nobody has disturbed.
+"""A promoting run is killed with SIGKILL at each of its steps and in its waits, and started again.
 
-A step's `started` line comes right after the `✓` line of the step before it: killed there, a flow has ended the one and
-not begun the other. The other lines are those of the waits, in the midst of which it is killed as well. Each release
-is killed at one of these lines after the other, and then left alone. The tests build on one another.
+It then ends as one that nobody has disturbed: one training run and one model version more, no service but production's,
+which has answered all the while. A step's line `started` comes right after the line `✓` of the step before it: killed
+there, a run has ended the one and not begun the other. Each release is killed at several of its lines, one after the
+other, and then left alone. The tests build on one another: each trains a model that is a little better.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
-import requests
 
-from tests.conftest import RunningEmulator
-from tests.flow.conftest import Checkout, FinishedRun, checkout, prefect_server  # noqa: F401 - fixtures
-from tests.flow.test_promotion import SAMPLE, SteadyCaller, production_key
-from tests.reliability.running_flow import Contents, RunningFlow, contents, slow_down_training, training_takes
+from tests.flow.conftest import Checkout
+from tests.flow.steady_caller import SteadyCaller
+from tests.reliability.conftest import new_workspace_name
+from tests.reliability.interrupted import Leftovers, Moment, doing, done, leftovers, open_workspace, step
+
+if TYPE_CHECKING:
+    from azureml.core import Workspace
 
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(900)]
 
-SERVICE = "diabetes-prod"
-NOTHING = Contents({}, {}, {}, {})
-
-FIRST_RELEASE = (
-    "… workspace started",
-    "… training environment started",
-    "… training Preparing",
-    "… deploy to dev waiting until healthy",
-    "… deploy to prod waiting until healthy",
-)
+HEALTHY = "waiting until healthy"
+FIRST_RELEASE = (step("training environment"), doing("training", "Preparing"), doing("deploy to prod", HEALTHY))
 LEARNING = (
-    "… workspace started",
-    "… data started",
-    "… training compute started",
-    "… submit training started",
-    "… training started",
-    "… training Running",
-    "… turn to release started",
-    "… settle production started",
-    "… evaluation started",
+    step("workspace"),
+    step("data"),
+    step("training compute"),
+    step("submit training"),
+    step("training"),
+    doing("training", "Running"),
+    step("turn to release"),
+    step("settle production"),
+    step("evaluation"),
 )
 TRYING_OUT = (
-    "… test cluster started",
-    "… registration started",
-    "… profile started",
-    "… profile measuring",
-    "… deploy to dev started",
-    "… deploy to dev waiting until healthy",
-    "… test dev started",
-    "… remove dev started",
-    "… deploy to test waiting until healthy",
-    "… test test started",
-    "… remove test started",
-    "… find prod started",
-    "… deploy to prod started",
+    step("prepare profile"),
+    step("registration"),
+    step("profile"),
+    doing("profile", "measuring"),
+    step("deploy to dev"),
+    doing("deploy to dev", HEALTHY),
+    step("test dev"),
+    step("remove dev"),
+    doing("deploy to test", HEALTHY),
+    step("test test"),
+    step("remove test"),
+    step("find prod"),
+    step("deploy to prod"),
 )
-RELEASES = [
-    TRYING_OUT,
-    ("… deploy to prod updating",),
-    ("… deploy to prod waiting until healthy",),
-    ("✓ deploy to prod",),
-    ("… test prod started", "… test prod started"),
-    ("… mark as production started",),
-]
-CANARY_RELEASES = [
-    ("… deploy to prod creating",),
-    ("… deploy to prod waiting until healthy",),
-    ("… test prod started", "… canary 10 % started"),
-    ("… canary 50 % 50 percent",),
-    ("… canary 100 % 100 percent",),
-    ("… all traffic started",),
-    ("… all traffic removing", "… mark as production started"),
-]
+RELEASES = {
+    "replace": [
+        LEARNING,
+        TRYING_OUT,
+        (doing("deploy to prod", "updating"),),
+        (doing("deploy to prod", HEALTHY),),
+        (done("deploy to prod"),),
+        (step("test prod"), step("test prod")),
+        (step("mark as production"),),
+    ],
+    "canary": [
+        (doing("deploy to prod", "creating"),),
+        (doing("deploy to prod", HEALTHY),),
+        (step("test prod"), step("canary 10 %")),
+        (doing("canary 50 %", "50 percent"),),
+        (step("all traffic"),),
+        (doing("all traffic", "removing"), step("mark as production")),
+    ],
+}
+ALPHAS = [round(0.49 - 0.01 * number, 2) for number in range(max(map(len, RELEASES.values())))]
+# Callers, run and models share this machine: speed is not what these tests are about.
+UNHURRIED = {
+    "deployment.prod_deployment.canary.unnoticed_ms": "5000",
+    "deployment.prod_deployment.canary.requests_per_step": "50",
+    "deployment.test_deployment.objectives.latency_p95_ms": "null",
+    "deployment.test_deployment.objectives.max_error_rate": "null",
+}
 
 
-@dataclass
-class Production:
-    """Production of a checkout, with callers from its first release on."""
-
-    checkout: Checkout
-    emulator: RunningEmulator
-    strategy: str
-    callers: ExitStack
-    alpha: float = 0.51
-    caller: SteadyCaller | None = field(default=None)
-
-    def contents(self) -> Contents:
-        return contents(self.checkout, self.emulator)
-
-    def release(
-        self, killed_at: Sequence[str], *, training_seconds: int = 0, wait_for_lease: bool = False
-    ) -> FinishedRun:
-        """Train a model that is a little better than the last one, in a flow that is killed so often, and not again."""
-        self.alpha = round(self.alpha - 0.01, 2)
-        for line in killed_at:
-            self.kill(line, self.alpha, training_seconds)
-            if not wait_for_lease:
-                self.end_lease()
-        run = self.start(self.alpha, training_seconds).finish()
-        if self.caller is None:
-            body = (self.checkout.directory / SAMPLE).read_bytes()
-            self.caller = SteadyCaller(run.report["production_url"], production_key(self.checkout), body)
-            self.callers.enter_context(self.caller)
-        return run
-
-    def kill(self, line: str, alpha: float, training_seconds: int = 0) -> None:
-        """Start a flow, and kill it when it shows a line."""
-        flow = self.start(alpha, training_seconds)
-        flow.wait_for(line)
-        flow.kill()
-
-    def start(self, alpha: float, training_seconds: int = 0) -> RunningFlow:
-        # Speed is what other tests are about: callers, flow and both models share this machine.
-        prod = {"strategy": self.strategy, "canary.unnoticed_ms": 5000, "canary.requests_per_step": 50}
-        return RunningFlow(
-            self.checkout,
-            f"experiment.script_parameters.--alpha={alpha}",
-            training_takes(training_seconds),
-            *(f"deployment.prod_deployment.{name}={value}" for name, value in prod.items()),
-        )
-
-    def end_lease(self) -> None:
-        """What else the Prefect server does a minute after it has last heard of a flow that holds a limit."""
-        limits = f"{self.checkout.environment['PREFECT_API_URL']}/v2/concurrency_limits"
-        for limit in requests.post(f"{limits}/filter", json={}, timeout=30).json():
-            if limit["name"].endswith(self.checkout.environment["WORKSPACE_NAME"]):
-                assert requests.delete(f"{limits}/{limit['id']}", timeout=30).status_code == 204
-
-
-@contextmanager
-def made(checkout: Checkout, emulator: RunningEmulator, strategy: str) -> Iterator[Production]:  # noqa: F811
-    """A workspace of its own, without anything in it."""
-    name = f"ws-{uuid.uuid4().hex[:8]}"
-    with ExitStack() as callers:
-        own = replace(checkout, environment={**checkout.environment, "WORKSPACE_NAME": name})
-        yield Production(own, emulator, strategy, callers)
+@pytest.fixture(scope="module", params=list(RELEASES))
+def strategy(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def replaced(checkout: Checkout, emulator: RunningEmulator) -> Iterator[Production]:  # noqa: F811
-    slow_down_training(checkout)
-    with made(checkout, emulator, "replace") as production:
-        yield production
+def caller(workspace: Workspace, checkout: Checkout) -> Iterator[SteadyCaller]:
+    """Somebody who calls production from the first release to the last."""
+    from azureml.core import Webservice
+
+    service = Webservice(workspace, "diabetes-prod")
+    body = (checkout.directory / "code/testing/sample_request.json").read_bytes()
+    with SteadyCaller(service.scoring_uri, service.get_keys()[0], body) as calling:
+        yield calling
 
 
 @pytest.fixture(scope="module")
-def canary(checkout: Checkout, emulator: RunningEmulator) -> Iterator[Production]:  # noqa: F811
-    with made(checkout, emulator, "canary") as production:
-        assert production.release(()).report["outcome"] == "Promoted"
-        yield production
+def unhurried_training(checkout: Checkout) -> None:
+    """Training that is still going on when a killed run is started again."""
+    script = checkout.directory / "code/training/train.py"
+    script.write_text(script.read_text().replace("import argparse\n", "import argparse, time\ntime.sleep(20)\n", 1))
 
 
-def check_as_if_undisturbed(production: Production, run: FinishedRun, before: Contents) -> None:
+@pytest.fixture(scope="module")
+def moment(checkout: Checkout, strategy: str, unhurried_training: None) -> Moment:
+    """A workspace for each strategy."""
+    checkout.environment["WORKSPACE_NAME"] = new_workspace_name()
+    return Moment(checkout, options({**UNHURRIED, "deployment.prod_deployment.strategy": strategy}))
+
+
+def options(settings: dict[str, str]) -> tuple[str, ...]:
+    return tuple(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))
+
+
+def alpha_is(alpha: float) -> tuple[str, ...]:
+    return options({"experiment.script_parameters.--alpha": str(alpha)})
+
+
+def after_a_release(before: Leftovers, run_id: str) -> Leftovers:
+    """What is in the workspace when a run has released its model, and nothing else has happened."""
+    version = max(before.models, default=0) + 1
+    return Leftovers(
+        runs={**before.runs, run_id: "Completed"},
+        models={**dict.fromkeys(before.models, "archived"), version: "production"},
+        services={"diabetes-prod": {version}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "points", "alpha"),
+    [
+        pytest.param(strategy, points, alpha, id=f"{strategy}, {', '.join(points)}")
+        for strategy, releases in RELEASES.items()
+        for points, alpha in zip(releases, ALPHAS, strict=False)
+    ],
+    indirect=["strategy"],
+)
+def test_a_killed_run_that_is_started_again_promotes_as_if_nothing_had_been(
+    moment: Moment, workspace: Workspace, caller: SteadyCaller, strategy: str, points: Sequence[str], alpha: float
+) -> None:
+    before = leftovers(workspace)
+
+    for point in points:
+        moment.kill(point, *alpha_is(alpha))
+        moment.give_up_turn()
+    run = moment.checkout.run(*moment.arguments, *alpha_is(alpha))
+
+    assert run.exit_status == 0, run.terminal
     assert run.report["outcome"] == "Promoted", run.terminal
-    assert run.exit_status == 0
-    check_contents(production, before)
+    assert leftovers(workspace) == after_a_release(before, run.report["run"]["id"])
+    assert caller.failures == []
 
 
-def check_contents(production: Production, before: Contents) -> None:
-    """One run and one version more, which production serves, and which it has begun to serve without a failure."""
-    after, version = production.contents(), len(before.stages) + 1
-    assert len(after.runs) == len(before.runs) + 1
-    assert set(after.runs.values()) == {"Completed"}
-    assert after.stages == {**dict.fromkeys(before.stages, "archived"), str(version): "production"}
-    assert after.services == {SERVICE: "Healthy"}
-    assert after.served == {SERVICE: [f"diabetes-ridge:{version}"]}
-    assert production.caller is not None
-    assert production.caller.failures == []
+@pytest.mark.parametrize("strategy", ["replace"], indirect=True)
+def test_the_turn_of_a_killed_run_ends_by_itself(
+    moment: Moment, workspace: Workspace, caller: SteadyCaller, strategy: str
+) -> None:
+    before = leftovers(workspace)
+
+    moment.kill(done("registration"), *alpha_is(0.3))
+    run = moment.checkout.run(*moment.arguments, *alpha_is(0.3))
+
+    assert run.report["outcome"] == "Promoted", run.terminal
+    assert leftovers(workspace) == after_a_release(before, run.report["run"]["id"])
+    assert caller.failures == []
 
 
-def test_the_first_release(replaced: Production) -> None:
-    run = replaced.release(FIRST_RELEASE)
+@pytest.mark.parametrize("strategy", ["replace"], indirect=True)
+def test_a_run_that_is_killed_when_all_is_done_has_nothing_left_to_do(
+    moment: Moment, workspace: Workspace, caller: SteadyCaller, strategy: str
+) -> None:
+    before = leftovers(workspace)
 
-    check_as_if_undisturbed(replaced, run, NOTHING)
-
-
-def test_a_release_that_is_killed_while_it_learns(replaced: Production) -> None:
-    before = replaced.contents()
-
-    run = replaced.release(LEARNING, training_seconds=25)
-
-    check_as_if_undisturbed(replaced, run, before)
-
-
-@pytest.mark.parametrize("killed_at", RELEASES, ids=" ".join)
-def test_a_release_that_replaces(replaced: Production, killed_at: Sequence[str]) -> None:
-    before = replaced.contents()
-
-    run = replaced.release(killed_at)
-
-    check_as_if_undisturbed(replaced, run, before)
-
-
-def test_a_release_is_taken_up_when_the_lease_of_the_killed_flow_has_ended(replaced: Production) -> None:
-    before = replaced.contents()
-
-    run = replaced.release(["… evaluation started"], wait_for_lease=True)
-
-    check_as_if_undisturbed(replaced, run, before)
-
-
-def test_killed_when_all_was_done_it_has_nothing_left_to_do(replaced: Production) -> None:
-    before = replaced.contents()
-
-    run = replaced.release(["✓ mark as production"])
+    moment.kill(done("mark as production"), *alpha_is(0.25))
+    moment.give_up_turn()
+    run = moment.checkout.run(*moment.arguments, *alpha_is(0.25))
 
     assert run.report["outcome"] == "NotPromoted", run.terminal
-    check_contents(replaced, before)
+    assert leftovers(workspace) == after_a_release(before, run.report["run"]["id"])
+    assert caller.failures == []
 
 
-def test_what_a_killed_flow_has_left_is_removed_by_one_that_releases_nothing(replaced: Production) -> None:
-    before = replaced.contents()
-    replaced.kill("… test test started", replaced.alpha - 0.005)
-    replaced.end_lease()
-    assert replaced.contents().services.keys() == {SERVICE, "diabetes-test"}
+@pytest.mark.parametrize("strategy", ["replace"], indirect=True)
+def test_what_a_killed_run_has_left_is_removed_by_one_that_releases_nothing(
+    moment: Moment, workspace: Workspace, caller: SteadyCaller, strategy: str
+) -> None:
+    before = leftovers(workspace)
+    moment.kill(step("test test"), *alpha_is(0.2))
+    moment.give_up_turn()
+    assert leftovers(workspace).services.keys() == {"diabetes-prod", "diabetes-test"}
 
-    run = replaced.start(alpha=10).finish()
+    run = moment.checkout.run(*moment.arguments, *alpha_is(10))
 
     assert run.report["outcome"] == "NotPromoted", run.terminal
-    after = replaced.contents()
-    assert (after.services, after.served) == (before.services, before.served)
+    assert leftovers(workspace).services == before.services
+    assert caller.failures == []
 
 
-@pytest.mark.parametrize("killed_at", CANARY_RELEASES, ids=" ".join)
-def test_a_canary_release(canary: Production, killed_at: Sequence[str]) -> None:
-    before = canary.contents()
+@pytest.mark.parametrize("strategy", ["replace"], indirect=True)
+def test_the_first_release_of_a_workspace(moment: Moment, strategy: str, sdk: None) -> None:
+    name = new_workspace_name()
+    checkout = replace(moment.checkout, environment={**moment.checkout.environment, "WORKSPACE_NAME": name})
+    first = replace(moment, checkout=checkout)
 
-    run = canary.release(killed_at)
+    for point in FIRST_RELEASE:
+        first.kill(point, *alpha_is(0.5))
+        first.give_up_turn()
+    run = checkout.run(*first.arguments, *alpha_is(0.5))
 
-    check_as_if_undisturbed(canary, run, before)
+    assert run.report["outcome"] == "Promoted", run.terminal
+    assert leftovers(open_workspace(name)) == after_a_release(Leftovers({}, {}, {}), run.report["run"]["id"])
