@@ -132,9 +132,9 @@ def after_a_release(before: Leftovers, run_id: str) -> Leftovers:
 @pytest.mark.parametrize(
     ("strategy", "points", "alpha"),
     [
-        pytest.param(strategy, points, alpha, id=f"{strategy}, {', '.join(points)}")
+        pytest.param(strategy, points, alpha, id=f"{strategy}, release {number}")
         for strategy, releases in RELEASES.items()
-        for points, alpha in zip(releases, ALPHAS, strict=False)
+        for number, (points, alpha) in enumerate(zip(releases, ALPHAS, strict=False), 1)
     ],
     indirect=["strategy"],
 )
