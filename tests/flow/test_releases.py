@@ -127,7 +127,14 @@ def test_a_profile_that_fails_is_a_warning_where_the_settings_name_them(checkout
     stages = ("dev_deployment", "test_deployment", "prod_deployment")
     given = [f"deployment.{stage}.{name}" for stage in stages for name in ("cpu_cores=0.5", "memory_gb=0.5")]
 
-    run = checkout.run(*overrides("waiting.profile_minutes=0.001", *given))
+    alone = (
+        "    if not os.environ['SERVICE_NAME'].startswith('diabetes-'):\n"
+        "        raise ValueError('no answer')\n"
+        "    return model.predict(rows)"
+    )
+
+    with edited(checkout, SCORING, "    return model.predict(rows)", alone):
+        run = checkout.run(*overrides(*given))
 
     assert run.exit_status == 0, run.terminal
     assert run.report["outcome"] == "Promoted"
