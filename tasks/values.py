@@ -268,6 +268,14 @@ class Resources(Value):
     memory_gb: float = Field(description="memory in GB")
 
 
+class PreparedProfile(Value):
+    """The profile that is to be taken or made."""
+
+    name: str
+    sample_path: str = Field(description="of the sample requests on the default datastore")
+    found: bool = Field(description="it was made before, and need not be waited for")
+
+
 class ModelProfile(Resources):
     """What Model.profile recommends for one replica, and what it measured."""
 
