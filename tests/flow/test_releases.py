@@ -60,7 +60,7 @@ def answer(checkout: Checkout, run: FinishedRun) -> Any:
     return json.loads(checkout.shell(run.report["curl"]).stdout)
 
 
-def keys(checkout: Checkout) -> str:
+def production_key(checkout: Checkout) -> str:
     printed = checkout.command("flows.service_key", "prod")
     assert printed.returncode == 0, printed.stderr
     return printed.stdout
@@ -102,8 +102,11 @@ def waiting_for_approval(checkout: Checkout, *options: str) -> Iterator[tuple[st
 
 def decide(checkout: Checkout, run: str, **decision: Any) -> None:
     address = f"{checkout.environment['PREFECT_API_URL']}/flow_runs/{run}/resume"
-    response = requests.post(address, json={"run_input": decision}, timeout=30)
-    assert response.json()["status"] == "ACCEPT", response.text
+    # The form is saved a moment after the run is paused, and no decision is taken before.
+    wait_until(
+        lambda: requests.post(address, json={"run_input": decision}, timeout=30).json()["status"] == "ACCEPT",
+        "the decision is taken",
+    )
 
 
 def finished(checkout: Checkout, process: subprocess.Popen[str]) -> FinishedRun:
@@ -210,26 +213,26 @@ def test_a_release_that_a_person_approves_goes_into_production(checkout: Checkou
 
 
 def test_the_former_version_is_brought_back_by_hand_and_the_keys_stay(checkout: Checkout) -> None:
-    before = keys(checkout)
+    before = production_key(checkout)
 
     run = typed(checkout, ".venv/bin/python -m flows.rollback")
 
     assert run.exit_status == 0, run.terminal
     assert run.report["outcome"] == "Restored"
     assert run.report["model"]["version"] == 1
-    assert keys(checkout) == before
+    assert production_key(checkout) == before
     assert served_version(checkout) == 1
 
 
 def test_a_version_is_brought_back_by_its_number(checkout: Checkout) -> None:
-    before = keys(checkout)
+    before = production_key(checkout)
 
     run = typed(checkout, ".venv/bin/python -m flows.rollback --to 2")
 
     assert run.exit_status == 0, run.terminal
     assert run.report["outcome"] == "Restored"
     assert served_version(checkout) == 2
-    assert keys(checkout) == before
+    assert production_key(checkout) == before
 
 
 def test_a_version_that_was_never_released_cannot_be_brought_back(checkout: Checkout) -> None:
@@ -254,7 +257,7 @@ def test_a_canary_out_of_bounds_is_rolled_back_with_the_evidence(checkout: Check
     answered = answer(checkout, first)
     slow = (
         "    if os.environ['SERVICE_NAME'] == 'diabetes-canary':\n"
-        "        __import__('time').sleep(0.5)\n"
+        "        __import__('time').sleep(1)\n"
         "    return model.predict(rows)"
     )
 
@@ -262,7 +265,8 @@ def test_a_canary_out_of_bounds_is_rolled_back_with_the_evidence(checkout: Check
         bounds = (
             f"{PROD}.name=diabetes-canary",
             f"{PROD}.canary.unnoticed_ms=200",
-            f"{PROD}.canary.requests_per_step=30",
+            f"{PROD}.canary.requests_per_step=20",
+            f"{PROD}.canary.max_latency_ratio=1",
         )
         run = typed(checkout, command, trained(BETTER[3]), *bounds)
 
@@ -270,7 +274,7 @@ def test_a_canary_out_of_bounds_is_rolled_back_with_the_evidence(checkout: Check
     assert run.report["outcome"] == "RolledBack"
     (step,) = run.report["canary"]
     assert step["percent"] == 10
-    assert step["candidate"]["p95_ms"] > 500 > step["former"]["p95_ms"]
+    assert step["candidate"]["p95_ms"] > 1000
     (exceeded,) = step["exceeded"]
     assert exceeded in run.report["error"]["message"]
     assert exceeded in run.markdown
