@@ -107,14 +107,14 @@ def _give_certificate(cluster: AksCompute, wanted: AksSettings, minutes: float) 
     found = cluster.ssl_configuration.cname if cluster.ssl_configuration else None
     if wanted.ssl_cname is None or wanted.ssl_cname == found:
         return ()
-    certificate = SslConfiguration(
-        status="Enabled",
-        cname=wanted.ssl_cname,
-        cert=Path(str(wanted.ssl_cert_pem_file)).read_text("utf-8"),
-        key=Path(str(wanted.ssl_key_pem_file)).read_text("utf-8"),
-    )
 
     def update() -> AksCompute:
+        certificate = SslConfiguration(
+            status="Enabled",
+            cname=wanted.ssl_cname,
+            cert=Path(str(wanted.ssl_cert_pem_file)).read_text("utf-8"),
+            key=Path(str(wanted.ssl_key_pem_file)).read_text("utf-8"),
+        )
         cluster.update(AksUpdateConfiguration(ssl_configuration=certificate))
         return cluster
 
@@ -156,12 +156,17 @@ def lasting_differences(cluster: AksCompute, network: dict[str, Any], wanted: Ak
     advice = {"agent_count": f"scale it with `az aks scale --node-count {wanted.agent_count}`"}
     for option, found in options.items():
         given = getattr(wanted, option)
-        if given is None or found is None or str(found).lower() == str(given).lower():
+        if given is None or found is None or _plain(found) == _plain(given):
             continue
         yield (
             f"AKS cluster '{wanted.name}' has {option} {found}, the settings want {given}; Azure ML cannot change it: "
             f"{advice.get(option, 'choose another name for a cluster that has it')}, or correct the settings"
         )
+
+
+def _plain(value: object) -> str:
+    """Without what Azure writes in two ways: ``westeurope`` of ``West Europe``."""
+    return str(value).lower().replace(" ", "")
 
 
 def look_up(target: WorkspaceTarget, name: str, kind: ComputeType) -> Any:

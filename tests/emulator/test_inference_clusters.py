@@ -122,3 +122,10 @@ def test_tls_is_turned_on_for_a_cluster_that_is_there(
     assert changed.changes == ("ssl_cname from None to localhost",)
     assert workspace.compute_targets[name].ssl_configuration.cname == "localhost"
     assert production(target, name, **tls).changes == ()
+
+
+def test_a_certificate_that_is_not_there_is_named(target: WorkspaceTarget, name: str) -> None:
+    production(target, name)
+
+    with pytest.raises(ComputeError, match=r"missing\.pem"):
+        production(target, name, ssl_cname="localhost", ssl_cert_pem_file="missing.pem", ssl_key_pem_file="key.pem")
