@@ -41,7 +41,8 @@ down: $(VENV)/ready  ## stop the emulator and the Prefect server
 test: $(VENV)/ready  ## all tests; installs Debian's SSH server when it is missing
 	@test -x /usr/sbin/sshd || { echo "installing openssh-server ..." && \
 		apt-get update -qq && apt-get install -y -qq openssh-server >/dev/null; }
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m unit
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "emulator or flow"
 
 .PHONY: test-backends
 test-backends: $(VENV)/ready  ## whole runs with each compute, distributed backend, framework and sampling method
@@ -50,6 +51,10 @@ test-backends: $(VENV)/ready  ## whole runs with each compute, distributed backe
 .PHONY: test-reliability
 test-reliability: $(VENV)/ready  ## flows killed at each step and started again, releases under a stream of requests
 	@$(BIN)/python -m pytest -m reliability --numprocesses 2 --dist loadfile
+
+.PHONY: screenshots
+screenshots: $(VENV)/ready  ## take the pictures in docs/ anew, of the last promoting run on the Prefect server
+	@$(BIN)/python -m docs.screenshots
 
 .PHONY: test-browser
 test-browser: $(VENV)/ready  ## what Prefect's UI shows of a run; installs Debian's Chromium when it is missing
@@ -70,6 +75,13 @@ test-postgresql: $(VENV)/ready  ## the tests of a Prefect server for teams; inst
 		apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; }
 	@$(BIN)/python -m pytest -m postgresql
 
+.PHONY: mutants
+mutants: $(VENV)/ready  ## break the model gate in every way that mutmut knows, and fail when its tests do not notice
+	@rm -rf mutants
+	@$(BIN)/python -m mutmut run --max-children 2 >mutants.log 2>&1 || { tail -n 40 mutants.log; exit 1; }
+	@$(BIN)/python -m mutmut results --all true | awk '$$2 != "killed" {print; alive++} \
+		END {print NR - alive " of " NR " mutants killed"; exit alive || !NR}'
+
 .PHONY: lint
 lint: $(VENV)/ready  ## ruff, mypy, import-linter, the workflows, and that generated files are fresh
 	@$(BIN)/ruff check .
@@ -88,6 +100,7 @@ bench: $(VENV)/ready  ## measure what benchmarks/README.md states
 	@$(BIN)/python -m benchmarks.emulator
 	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.promotion
+	@$(BIN)/python -m benchmarks.tuning
 
 .PHONY: format
 format: $(VENV)/ready  ## format the code

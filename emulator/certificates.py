@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from emulator.errors import bad_request
 from emulator.state import write_atomically
 
 _VALIDITY = timedelta(days=825)  # the longest that Apple's and Chromium's verifiers accept
@@ -124,3 +125,18 @@ def server_context(directory: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(directory / "server.pem")
     return context
+
+
+def check_certificate(certificate: str, key: str) -> None:
+    """
+    Raises:
+        ServiceError: 400 when these are not a certificate and the key that it is for, both PEM.
+    """
+    try:
+        public = x509.load_pem_x509_certificates(certificate.encode())[0].public_key()
+        own = serialization.load_pem_private_key(key.encode(), None).public_key()
+    except (ValueError, TypeError) as error:  # TypeError: the key is encrypted. Neither message quotes it.
+        raise bad_request("The TLS certificate or its key is not PEM, or the key has a password.") from error
+    public_format = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if public.public_bytes(*public_format) != own.public_bytes(*public_format):
+        raise bad_request("The TLS key is not that of the certificate.")

@@ -10,9 +10,22 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Process(Protocol):
+    """What is asked of a process; :class:`asyncio.subprocess.Process` answers it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def wait(self) -> int: ...
 
 
 def _die_with_parent() -> None:
@@ -51,8 +64,8 @@ async def spawn(
         )
 
 
-async def terminate(process: asyncio.subprocess.Process, grace_seconds: float) -> None:
-    """End a process that :func:`spawn` started and its whole group: SIGTERM, then SIGKILL after the grace."""
+async def terminate(process: Process, grace_seconds: float) -> None:
+    """End a process that leads a group, and the whole group: SIGTERM, then SIGKILL after the grace."""
     if process.returncode is None:
         _signal_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(asyncio.TimeoutError):

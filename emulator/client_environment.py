@@ -99,6 +99,7 @@ def client_environment(
     bundle = str(state_directory / "tls" / "bundle.pem")
     return {
         "AZUREML_EMULATOR_URL": url,
+        "AZUREML_EMULATOR_CA": str(state_directory / "tls" / "ca.pem"),
         "ARM_CLOUD_METADATA_URL": (state_directory / "client" / "cloud.json").as_uri(),
         "AZUREML_CURRENT_CLOUD": "AzureCloud",
         # One directory per port: the SDK uses the endpoints that it finds there without asking how old they are.

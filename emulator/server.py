@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,10 +17,12 @@ from emulator.content.routes import ContentService
 from emulator.datasets.routes import DatasetsService
 from emulator.discovery.routes import DiscoveryService
 from emulator.environments.routes import EnvironmentsService
-from emulator.errors import ServiceError, StartupError
+from emulator.errors import ServiceError
 from emulator.execution.routes import ExecutionService
 from emulator.history.routes import HistoryService
+from emulator.hyperdrive.routes import HyperDriveService
 from emulator.identity.routes import IdentityService
+from emulator.listeners import HOST, bind_as_before
 from emulator.management.routes import ManagementService
 from emulator.management.store import check_subscription
 from emulator.metrics.routes import MetricsService
@@ -35,7 +36,6 @@ from emulator.storage.routes import StorageService
 
 log = logging.getLogger("emulator")
 
-HOST = "127.0.0.1"
 _LARGEST_BODY = 1 << 30  # bytes; blobs are streamed, so this bounds snapshots and multipart forms only
 
 
@@ -58,6 +58,7 @@ class Emulator:
         self.content = ContentService(self)
         self.environments = EnvironmentsService(self)
         self.execution = ExecutionService(self)
+        self.hyperdrive = HyperDriveService(self)
         self.models = ModelsService(self)
         self.datasets = DatasetsService(self)
         self.profiles = ProfilesService(self)
@@ -74,6 +75,7 @@ class Emulator:
             self.content,
             self.environments,
             self.execution,
+            self.hyperdrive,
             self.models,
             self.datasets,
             self.profiles,
@@ -129,40 +131,6 @@ async def _answer_errors_and_log(
     return response
 
 
-def bind(port: int) -> socket.socket:
-    """Listen on loopback; 0 takes a free port.
-
-    Raises:
-        StartupError: the port is taken.
-    """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-        listener.listen(512)
-    except OSError as error:
-        listener.close()
-        raise StartupError(
-            f"port {port} on {HOST} cannot be used ({error.strerror}): choose another with --port, "
-            "or leave --port out to take a free one."
-        ) from error
-    return listener
-
-
-def _bind_as_before(state: State, name: str, port: int | None) -> socket.socket:
-    """The port asked for; else that of last time, so that addresses that people have noted go on working; else any."""
-    if port is not None:
-        listener = bind(port)
-    else:
-        try:
-            listener = bind(int(state.fact(f"port:{name}", lambda: "0")))
-        except StartupError:
-            log.warning("last time's %s port is taken by another program now; a free one is used", name)
-            listener = bind(0)
-    state.set_fact(f"port:{name}", str(listener.getsockname()[1]))
-    return listener
-
-
 async def serve(state_directory: Path, port: int | None, ready: Callable[[Emulator], None]) -> None:
     """Run the emulator until SIGTERM or SIGINT.
 
@@ -176,8 +144,8 @@ async def serve(state_directory: Path, port: int | None, ready: Callable[[Emulat
     """
     state = State(state_directory)
     ensure_certificates(state_directory / "tls")
-    listener = _bind_as_before(state, "https", port)
-    scoring_listener = _bind_as_before(state, "scoring", None)
+    listener = bind_as_before(state, "https", port)
+    scoring_listener = bind_as_before(state, "scoring")
     emulator = Emulator(state, listener.getsockname()[1], scoring_listener.getsockname()[1])
 
     app = web.Application(middlewares=[_answer_errors_and_log], client_max_size=_LARGEST_BODY)

@@ -16,7 +16,7 @@ from emulator.errors import ServiceError, StartupError, bad_request
 
 Record = dict[str, Any]
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -84,6 +84,14 @@ class Collection:
             "SELECT body FROM records WHERE collection = ? AND scope = ? ORDER BY seq", (self._name, scope)
         )
         return [json.loads(row[0]) for row in rows]
+
+    def count(self, scope: str) -> int:
+        """How many records the scope has."""
+        return int(
+            self._state.database.execute(
+                "SELECT COUNT(*) FROM records WHERE collection = ? AND scope = ?", (self._name, scope)
+            ).fetchone()[0]
+        )
 
     def everything(self) -> list[tuple[str, str, Record]]:
         """(scope, key, record) of every scope, oldest first."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import re
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from flows.report import headline, render_markdown
 from tasks.values import MetricComparison, RunReport
@@ -11,17 +15,45 @@ REPORT_KEY = "promotion-report"
 COMPARISON_KEY = "comparison"
 
 
-def publish(report: RunReport) -> None:
-    """Keep the report, and the comparison if there was one, with the flow run. Called inside of one."""
+def publish(report: RunReport, images: Mapping[str, bytes]) -> None:
+    """Keep the report, and the comparison if there was one, with the flow run. Called inside of one.
+
+    Args:
+        images: PNG files of the report, by name.
+    """
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-    create_markdown_artifact(render_markdown(report), key=REPORT_KEY, description=headline(report))
+    addresses = {name: data_uri(image) for name, image in images.items()}
+    create_markdown_artifact(render_markdown(report, addresses), key=REPORT_KEY, description=headline(report))
     if report.comparison is not None:
         create_table_artifact(
             [_row(row) for row in report.comparison.table],
             key=COMPARISON_KEY,
             description=" ".join(report.comparison.reasons),
         )
+
+
+class StepProgress:
+    """How far a long step has come, as an artifact ``progress-<step>``; made when the step first says it."""
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+        self._artifact: UUID | None = None
+
+    def show(self, percent: float) -> None:
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        if self._artifact is None:
+            key = f"progress-{re.sub('[^a-z0-9]+', '-', self._step.lower()).strip('-')}"
+            made = create_progress_artifact(percent, key=key, description=f"How far the step '{self._step}' has come.")
+            self._artifact = made if isinstance(made, UUID) else None
+        else:
+            update_progress_artifact(self._artifact, progress=percent)
+
+
+def data_uri(png: bytes) -> str:
+    """An image that needs no address of its own."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _row(row: MetricComparison) -> dict[str, Any]:

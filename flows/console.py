@@ -23,16 +23,22 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from flows.report import duration, headline, plain
+from flows.markdown import plain
+from flows.report import duration, explanations, headline
 from tasks.errors import MlopsError
+from tasks.progress import Listener, Rows
 from tasks.values import RunReport
 
 _NAME_WIDTH = 20
 _SECONDS_WIDTH = 10
+_LARGEST_TABLE = 12  # rows below a running step: the last ones
 _OUTCOME_STYLES = {
     "Promoted": "bold green",
     "NotPromoted": "bold yellow",
     "Compared": "bold yellow",
+    "DataRejected": "bold yellow",
+    "NotApproved": "bold yellow",
+    "Restored": "bold green",
     "RolledBack": "bold red",
     "Failed": "bold red",
 }
@@ -46,6 +52,7 @@ class StepProgress:
         self._started = time.monotonic()
         self.name = name
         self.text = ""
+        self.rows: Rows = ()
         self.skipped = False
 
     @property
@@ -58,6 +65,15 @@ class StepProgress:
         if text != self.text:
             self.text = text
             self._console._detail_changed(self)
+
+    def show(self, rows: Rows) -> None:
+        """Show a table, its header first, below the step while it runs; a log does without."""
+        self.rows = rows
+
+    @property
+    def log(self) -> Listener | None:
+        """Shows a line of a log that is followed; None when nobody wants to see it."""
+        return self._console.show_log_line if self._console.verbose else None
 
     def skip(self, reason: str) -> None:
         """Say that there was nothing to do, and why."""
@@ -83,7 +99,7 @@ class Console:
             ("✓", "✗", "-", "…") if unicode else ("+", "x", "-", ".")
         )
         self._spinner = Spinner("dots" if unicode else "line", style="cyan")
-        self._verbose = verbose
+        self.verbose = verbose
         # Guards the two below. Never held while printing: rich draws the running steps under a lock of its own.
         self._lock = threading.Lock()
         self._steps: list[StepProgress] = []
@@ -129,7 +145,7 @@ class Console:
         step = StepProgress(self, name)
         with self._lock:
             self._steps.append(step)
-        if not self._live and (lasting or self._verbose):
+        if not self._live and (lasting or self.verbose):
             self._print_line(self._running, "cyan", step, None, "started")
         try:
             yield step
@@ -155,9 +171,8 @@ class Console:
         outcome, _, rest = headline(report).partition(":")
         took = f" ({duration(report.total_seconds)})"
         self._print(Text.assemble((outcome, _OUTCOME_STYLES[outcome]), ":", rest, (took, "dim")))
-        if report.comparison:
-            for reason in report.comparison.reasons:
-                self._print(Text(_one_line(reason)), indent=2)
+        for reason in explanations(report):
+            self._print(Text(_one_line(reason)), indent=2)
         if report.error:
             self._print(Text(_one_line(report.error.message)), indent=2)
             self._print(Text(_one_line(report.error.next_step)), indent=2)
@@ -178,6 +193,10 @@ class Console:
             self._console.print()
             self._console.print(Text(report.curl), soft_wrap=True)
 
+    def show_log_line(self, line: str) -> None:
+        """Show a line of a log, as it is."""
+        self._console.print(Text(f"  {plain(line)}", style="dim"), soft_wrap=True)
+
     def _print(self, text: Text, indent: int = 0) -> None:
         """Print prose, wrapped at words for a person and left whole for a log."""
         if self._live:
@@ -186,7 +205,7 @@ class Console:
             self._console.print(Text(" " * indent).append(text), soft_wrap=True)
 
     def _detail_changed(self, step: StepProgress) -> None:
-        if self._verbose:
+        if self.verbose:
             self._print_line(self._running, "cyan", step, None, step.text)
 
     def _finish(self, step: StepProgress, mark: str, style: str, text: str) -> None:
@@ -214,6 +233,8 @@ class Console:
         for step in steps:
             took = Text(duration(step.seconds), "dim")
             table.add_row(self._spinner, step.name, took, Text(step.text, no_wrap=True, overflow=self._overflow))
+            if step.rows:
+                table.add_row("", "", "", _draw_rows(step.rows))
         return table
 
     def _grid(self, overflow: rich.console.OverflowMethod) -> Table:
@@ -223,6 +244,16 @@ class Console:
         table.add_column(width=_SECONDS_WIDTH, justify="right")
         table.add_column(ratio=1, overflow=overflow)
         return table
+
+
+def _draw_rows(rows: Rows) -> Table:
+    header, *rest = rows
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in header:
+        table.add_column(Text(name), no_wrap=True)
+    for row in rest[-_LARGEST_TABLE:]:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _one_line(text: str) -> str:

@@ -1,6 +1,6 @@
 """The flow's deployments of prefect.yaml, on the Prefect server that PREFECT_API_URL names, else on this repository's.
 
-python -m flows.deployments deploy [--from-repository] [--tell-of-crashes TYPE/NAME]
+python -m flows.deployments deploy [--from-repository] [--tell TYPE/NAME [--of STATE ...]]
 python -m flows.deployments worker
 
 https://docs.prefect.io/v3/concepts/deployments, https://docs.prefect.io/v3/concepts/workers
@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ PREFECT_FILE = Path(__file__).resolve().parent.parent / "prefect.yaml"
 POOL = "local-process"
 POOL_TYPE = "process"
 
+_STATES_THAT_ARE_TOLD = ("Crashed", "Failed", "RolledBack", "NotPromoted")
+_STATES = (*_STATES_THAT_ARE_TOLD, "Promoted", "DataRejected", "NotApproved", "Cancelled")
+
 
 def activate_environment() -> None:
     """Point what this process starts at its own virtual environment, as if it were activated."""
@@ -34,27 +38,15 @@ def activate_environment() -> None:
 
 
 def pool_exists() -> bool:
-    """Whether the server has the work pool.
-
-    Raises:
-        PrefectServerError: the server refuses the login.
-    """
+    """Whether the server has the work pool."""
     from prefect.client.orchestration import get_client
-    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+    from prefect.exceptions import ObjectNotFound
 
     try:
         with get_client(sync_client=True) as client:
             client.read_work_pool(POOL)
     except ObjectNotFound:
         return False
-    except PrefectHTTPStatusError as error:
-        status = error.response.status_code
-        if status not in (401, 403):
-            raise
-        raise PrefectServerError(
-            f"the Prefect server on {os.environ['PREFECT_API_URL']} refuses the login (HTTP {status}): set "
-            "PREFECT_API_KEY (Prefect Cloud) or PREFECT_API_AUTH_STRING (a server of your own) to the right one."
-        ) from error
     return True
 
 
@@ -64,26 +56,29 @@ def fetched_from_repository(prefect_file: dict[str, Any]) -> dict[str, Any]:
     return prefect_file | steps
 
 
-def deploy(from_repository: bool, crash_block: str | None) -> int:
+def deploy(from_repository: bool, block: str | None, states: Sequence[str]) -> int:
     """Create the work pool if there is none, and deploy all of prefect.yaml; returns the exit status.
 
     A pool that is there is left as it is: its type and its base job template are its team's.
 
+    Args:
+        block: that the server tells the team through when a run ends in one of ``states``; None leaves that as it is.
+
     Raises:
-        PrefectServerError: there is no notification block ``crash_block``.
+        PrefectServerError: there is no notification block ``block``.
     """
     if not pool_exists():
         created = _prefect("work-pool", "create", POOL, "--type", POOL_TYPE)
         if created != 0:
             return created
-    if crash_block is not None:
-        from flows.notifications import tell_of_crashes
+    if block is not None:
+        from flows.notifications import tell_of
 
         try:
-            tell_of_crashes(crash_block)
+            tell_of(states, block)
         except ValueError as error:
             raise PrefectServerError(
-                f"there is no notification block '{crash_block}' ({error}): make it in the UI, under Blocks."
+                f"there is no notification block '{block}' ({error}): make it in the UI, under Blocks."
             ) from error
     with tempfile.TemporaryDirectory() as directory:
         prefect_file = PREFECT_FILE
@@ -121,17 +116,26 @@ def main() -> int:
         help="workers fetch this commit from origin, instead of running what lies in this clone",
     )
     deploying.add_argument(
-        "--tell-of-crashes",
+        "--tell",
         metavar="TYPE/NAME",
-        help="have the server send a message through this notification block when a run crashes",
+        help="have the server send a message through this notification block when a run ends badly",
+    )
+    deploying.add_argument(
+        "--of",
+        nargs="+",
+        choices=_STATES,
+        default=_STATES_THAT_ARE_TOLD,
+        metavar="STATE",
+        help=f"names of those states, of {', '.join(_STATES)} (default: {' '.join(_STATES_THAT_ARE_TOLD)})",
     )
     commands.add_parser("worker", help="carry out runs in the foreground, until Ctrl-C")
     arguments = parser.parse_args()
     try:
-        prefect_server.use()
+        if note := prefect_server.check(prefect_server.use()):
+            print(f"note: {note}", file=sys.stderr)
         activate_environment()
         if arguments.command == "deploy":
-            return deploy(arguments.from_repository, arguments.tell_of_crashes)
+            return deploy(arguments.from_repository, arguments.tell, arguments.of)
         work()
     except PrefectServerError as error:
         print(f"deployments: {error}", file=sys.stderr)

@@ -6,7 +6,7 @@ https://docs.prefect.io/v3/api-ref/python/prefect-blocks-notifications
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from prefect.automations import AutomationCore, EventTrigger, Posture, SendNotification
@@ -15,10 +15,12 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
-from flows.report import duration, headline, plain
+from flows.markdown import plain
+from flows.report import duration, explanations, headline
 from tasks.values import RunReport
+from tasks.workspace import trusting_this_machine
 
-CRASHES = "train-and-promote: tell of crashes"
+AUTOMATION = "train-and-promote: tell the team"
 
 
 class Message(NamedTuple):
@@ -39,9 +41,8 @@ def _lines(report: RunReport) -> Iterator[str]:
     if report.error:
         yield f"- {_one_line(report.error.message)}"
         yield f"- {_one_line(report.error.next_step)}"
-    if report.comparison:
-        for reason in report.comparison.reasons:
-            yield f"- {_one_line(reason)}"
+    for reason in explanations(report):
+        yield f"- {_one_line(reason)}"
     yield f"- workspace {report.workspace.name} ({report.workspace.cloud}), {duration(report.total_seconds)}"
     if report.prefect_url:
         yield f"- [the run in Prefect]({report.prefect_url})"
@@ -61,7 +62,7 @@ def send(message: Message, block: str) -> str | None:
     """
     try:
         loaded = _notification_block(block)
-        with loaded.raise_on_failure():
+        with loaded.raise_on_failure(), trusting_this_machine():
             # Declared as async; Prefect's blocks send at once when they are called from synchronous code.
             loaded.notify(body=message.text, subject=message.subject)  # type: ignore[unused-coroutine]
     except Exception as error:  # noqa: BLE001 - whatever a block of any kind raises
@@ -82,20 +83,26 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
-def tell_of_crashes(block: str) -> None:
-    """Have the Prefect server send a message when a run crashes: its process was killed, or never got to start.
+def tell_of(states: Sequence[str], block: str) -> None:
+    """Have the Prefect server send a message when a run ends in one of these states.
 
-    Such a run cannot tell anybody itself. One automation, made or brought up to date.
+    For Crashed nobody else can: the run's process was killed, or never got to start. One automation, made or brought up
+    to date.
+
+    Args:
+        states: their names; the server emits ``prefect.flow-run.NotPromoted`` for a state of that name.
+        block: that sends the message, as ``TYPE/NAME``.
 
     Raises:
         ValueError: there is no such block, or it does not send notifications.
     """
     run_url = f"{get_current_settings().ui_url}/runs/flow-run/{{{{ flow_run.id }}}}"
+    state = "{{ flow_run.state.name }}"
     automation = AutomationCore(
-        name=CRASHES,
-        description="Made by `python -m flows.deployments deploy --tell-of-crashes`.",
+        name=AUTOMATION,
+        description="Made by `python -m flows.deployments deploy --tell`.",
         trigger=EventTrigger(
-            expect={"prefect.flow-run.Crashed"},
+            expect={f"prefect.flow-run.{name}" for name in states},
             match_related={"prefect.resource.role": "flow", "prefect.resource.name": "train-and-promote"},
             posture=Posture.Reactive,
             threshold=1,
@@ -104,13 +111,13 @@ def tell_of_crashes(block: str) -> None:
             SendNotification.model_validate(
                 {
                     "block_document_id": _notification_block(block)._block_document_id,
-                    "subject": "Crashed: {{ flow.name }}/{{ flow_run.name }}",
-                    "body": f"**Crashed**: {{{{ flow_run.state.message }}}}\n\n- [the run in Prefect]({run_url})",
+                    "subject": f"{state}: {{{{ flow.name }}}}/{{{{ flow_run.name }}}}",
+                    "body": f"**{state}**: {{{{ flow_run.state.message }}}}\n\n- [the run in Prefect]({run_url})",
                 }
             )
         ],
     )
     with get_client(sync_client=True) as client:
-        for former in client.read_automations_by_name(CRASHES):
+        for former in client.read_automations_by_name(AUTOMATION):
             client.delete_automation(former.id)
         client.create_automation(automation)

@@ -214,7 +214,7 @@ def ensure() -> PrefectServer:
     return PrefectServer(named)
 
 
-def use() -> None:
+def use() -> PrefectServer:
     """Point this process, and those that it starts, at the server, before Prefect is imported.
 
     Raises:
@@ -222,8 +222,64 @@ def use() -> None:
     """
     if not os.environ.get("PREFECT_API_URL"):
         os.environ["PREFECT_HOME"] = str(home().resolve())
-    os.environ["PREFECT_API_URL"] = ensure().api_url
+    server = ensure()
+    os.environ["PREFECT_API_URL"] = server.api_url
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    return server
+
+
+def check(server: PrefectServer) -> str | None:
+    """See that the server in use lets us in and speaks our version, before a flow run fails by it.
+
+    Returns:
+        a sentence to be shown, when the server is older than this client.
+
+    Raises:
+        PrefectServerError: it refuses the login, is of another major version, or is no Prefect server.
+    """
+    import httpx
+    from prefect import __version__
+    from prefect.client.base import ServerType
+    from prefect.client.orchestration import get_client
+
+    client = get_client(sync_client=True)  # not entered: that compares versions, too, and says less
+    try:
+        client.read_flows(limit=1)
+        if client.server_type is ServerType.CLOUD:  # which is up to date, and does not tell its version
+            return None
+        return versions_apart(client.api_version(), __version__, server)
+    except httpx.HTTPStatusError as error:
+        status = error.response.status_code
+        if status not in (401, 403):
+            raise PrefectServerError(
+                f"what answers on {server.api_url} is no Prefect server (HTTP {status}): correct PREFECT_API_URL, "
+                "which ends with /api."
+            ) from error
+        raise PrefectServerError(
+            f"the Prefect server on {server.api_url} refuses the login (HTTP {status}): set PREFECT_API_KEY (Prefect "
+            "Cloud) or PREFECT_API_AUTH_STRING (a server of your own) to the right one."
+        ) from error
+    except httpx.TransportError as error:
+        raise PrefectServerError(
+            f"the Prefect server on {server.api_url} broke off ({type(error).__name__}): look at its log."
+        ) from error
+
+
+def versions_apart(theirs: str, ours: str, server: PrefectServer) -> str | None:
+    """What to say of a server that is older than its client; None when they fit.
+
+    Raises:
+        PrefectServerError: they are of different major versions, which do not understand each other.
+    """
+    from packaging.version import Version
+
+    update = "run `make down`, and start again" if server.pid else f"install prefect=={ours} there and restart it"
+    said = f"the Prefect server on {server.api_url} is of version {theirs}, and this project of {ours}"
+    if Version(theirs).major != Version(ours).major:
+        raise PrefectServerError(f"{said}, which do not understand each other: {update}.")
+    if Version(theirs) < Version(ours):
+        return f"{said}: what is newer, an older server may not understand. To bring it up to date, {update}."
+    return None
 
 
 def main() -> int:

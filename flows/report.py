@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
-from tasks.comparison import tell_apart
+from flows.gate_report import broken_rule, comparison_lines, data_lines
+from flows.markdown import fenced, inline, plain, section, table
+from flows.plots.gates import gate_plots
 from tasks.values import (
+    Approval,
+    CanaryStep,
     LatencyProfile,
-    ReportedComparison,
+    Load,
     ReportedError,
     RunReport,
     StageReport,
+    Tuning,
 )
 
+_TUNING_PLOT = "tuning.png"
+_LATENCY_PLOT = "latency.png"
+_PLOTS_ELSEWHERE = (_TUNING_PLOT, _LATENCY_PLOT)  # than in a section of their own
 
-def write_report(report: RunReport, directory: Path) -> Path:
+
+def write_report(report: RunReport, directory: Path, images: Mapping[str, bytes] = MappingProxyType({})) -> Path:
     """Write report.json and report.md into a folder of their own below ``directory``, and point ``latest`` at it.
 
     A reader never sees half a file, and ``latest`` never points at nothing. Returns the path of report.md.
+
+    Args:
+        images: what :func:`plots` has drawn; written beside the report.
     """
     folder = directory / _folder_name(report)
     folder.mkdir(parents=True, exist_ok=True)
     _write_atomically(folder / "report.json", report.model_dump_json(indent=2) + "\n")
-    _write_atomically(folder / "report.md", render_markdown(report))
+    for name, image in images.items():
+        (folder / name).write_bytes(image)
+    _write_atomically(folder / "report.md", render_markdown(report, {name: name for name in images}))
 
     link = directory / f".latest-{os.getpid()}"
     link.unlink(missing_ok=True)
@@ -56,10 +70,19 @@ def headline(report: RunReport) -> str:
     return {
         "Promoted": f"Promoted: {model} serves production.",
         "NotPromoted": f"NotPromoted: {kept}.",
+        "DataRejected": "DataRejected: the data breaks the settings' rules; nothing was trained.",
         "Compared": f"Compared: {kept}, which the candidate would beat.",
+        "NotApproved": f"NotApproved: {kept}; {model} was {_decided(report)}.",
+        "Restored": f"Restored: {model} serves production again.",
         "RolledBack": f"RolledBack: {model} did not hold in production; {kept}.",
         "Failed": "Failed: the run ended with an error.",
     }[report.outcome]
+
+
+def _decided(report: RunReport) -> str:
+    if report.approval is None or report.approval.decision == "expired":
+        return "approved by nobody in time"
+    return f"refused{f' by {report.approval.by}' if report.approval.by else ''}"
 
 
 def duration(seconds: float) -> str:
@@ -70,49 +93,109 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
-def render_markdown(report: RunReport) -> str:
-    """The report as GitHub and Prefect's UI show it. Sections that the run did not reach are left out."""
-    return "\n".join(_lines(report)) + "\n"
+def explanations(report: RunReport) -> tuple[str, ...]:
+    """Why the run ended as it did, in sentences: what the gates say."""
+    if report.data and not report.data.accepted:
+        return tuple(map(broken_rule, report.data.failures))
+    return report.comparison.reasons + report.comparison.notes if report.comparison else ()
 
 
-def _lines(report: RunReport) -> Iterator[str]:
+def plots(report: RunReport) -> dict[str, bytes]:
+    """PNG files by name, of what the run has to show."""
+    images = gate_plots(report.comparison, report.data)
+    if report.tuning is not None:
+        from flows.plots.tuning import plot_tuning
+
+        images[_TUNING_PLOT] = plot_tuning(report.tuning)
+    if report.stages:
+        from flows.plots.latency import plot_latency
+
+        images[_LATENCY_PLOT] = plot_latency(report.stages)
+    return images
+
+
+def render_markdown(report: RunReport, images: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The report as GitHub and Prefect's UI show it. Sections that the run did not reach are left out.
+
+    Args:
+        images: addresses of :func:`plots`, by name.
+    """
+    return "\n".join(_lines(report, images)) + "\n"
+
+
+def _lines(report: RunReport, images: Mapping[str, str]) -> Iterator[str]:
     yield f"# {headline(report)}"
     yield ""
     yield f"Started {report.started:%Y-%m-%d %H:%M:%S} UTC, took {duration(report.total_seconds)}."
     if report.error:
         yield from _error(report.error)
+    if report.data:
+        yield from data_lines(report.data)
     if report.comparison:
-        yield from _comparison(report.comparison)
+        yield from comparison_lines(report.comparison)
+    of_the_gates = {name: address for name, address in images.items() if name not in _PLOTS_ELSEWHERE}
+    if of_the_gates:
+        yield from section("Plots", _images(of_the_gates))
+    if report.tuning:
+        yield from _tuning(report.tuning, images.get(_TUNING_PLOT))
     if report.model:
-        yield from _section("Model", [f"{_inline(report.model.name)} version {report.model.version}"])
+        yield from section("Model", [f"{inline(report.model.name)} version {report.model.version}"])
     if report.profile:
         resources = f"One replica gets {report.profile.cpu:g} CPU cores and {report.profile.memory_gb:g} GB of memory."
-        yield from _section("Profile", [resources, *_latency(report.profile.latency)])
+        yield from section("Profile", [resources, *_latency(report.profile.latency)])
+    if report.warnings:
+        yield from section("Warnings", [f"- {inline(warning)}" for warning in report.warnings])
     if report.stages:
-        yield from _stages(report.stages)
+        yield from _stages(report.stages, images.get(_LATENCY_PLOT))
+    if report.approval:
+        yield from section("Approval", _approval(report.approval))
+    if report.canary:
+        yield from section("Canary", _canary(report.canary))
     if report.timings:
         rows = [(step, duration(seconds)) for step, seconds in report.timings.items()]
-        yield from _section("Where the time went", _table(("step", "took"), rows))
+        yield from section("Where the time went", table(("step", "took"), rows))
     yield from _where_to_look(report)
     if report.curl:
-        yield from _section("Score production", _fenced(report.curl, "sh"))
+        yield from section("Score production", fenced(report.curl, "sh"))
+
+
+def _images(images: Mapping[str, str]) -> Iterator[str]:
+    for name, address in images.items():
+        yield f"![{name.removesuffix('.png')}]({address})"
 
 
 def _error(error: ReportedError) -> Iterator[str]:
-    yield from _section("Error", [_inline(error.message), "", _inline(error.next_step)])
+    yield from section("Error", [inline(error.message), "", inline(error.next_step)])
     if error.log_tail:
-        yield from ["", *_fenced(plain(error.log_tail))]
+        yield from ["", *fenced(plain(error.log_tail))]
 
 
-def _comparison(comparison: ReportedComparison) -> Iterator[str]:
-    rows = []
-    for row in comparison.table:
-        candidate, production = tell_apart(row.candidate, row.production)
-        direction = "larger" if row.larger_is_better else "smaller"
-        rows.append((row.name, direction, candidate, production, row.verdict))
-    reasons = [f"- {_inline(reason)}" for reason in comparison.reasons]
-    table = _table(("metric", "better is", "candidate", "production", "candidate is"), rows) if rows else []
-    yield from _section("Why", [*reasons, *([""] if table else []), *table])
+def _tuning(tuning: Tuning, image: str | None) -> Iterator[str]:
+    policy = f", policy {tuning.policy}" if tuning.policy else ""
+    goal = "larger" if tuning.goal == "max" else "smaller"
+    best = tuning.best_trial
+    lines = [
+        f"{tuning.method.capitalize()} sampling{policy}: {len(tuning.trials)} trials, best {inline(tuning.metric)} "
+        f"{best.metric:.6g} in trial {best.number}; {goal} is better.",
+        "",
+    ]
+    if image is not None:
+        lines += [f"![{inline(tuning.metric)} over the trials, and against each parameter]({image})", ""]
+    rows = [
+        (
+            f"{trial.number}, best" if trial is best else str(trial.number),
+            *(_value(trial.hyperparameters.get(name, "")) for name in best.hyperparameters),
+            "" if trial.metric is None else f"{trial.metric:.6g}",
+            trial.state,
+        )
+        for trial in tuning.trials
+    ]
+    lines += table(("trial", *best.hyperparameters, tuning.metric, "state"), rows)
+    yield from section("Tuning", lines)
+
+
+def _value(hyperparameter: object) -> str:
+    return f"{hyperparameter:.6g}" if isinstance(hyperparameter, float) else str(hyperparameter)
 
 
 def _latency(latency: LatencyProfile) -> Iterator[str]:
@@ -121,20 +204,48 @@ def _latency(latency: LatencyProfile) -> Iterator[str]:
         yield "It answers within " + ", ".join(f"{ms} ({percentile})" for percentile, ms in measured) + "."
 
 
-def _stages(stages: Sequence[StageReport]) -> Iterator[str]:
+def _stages(stages: Sequence[StageReport], image: str | None) -> Iterator[str]:
     rows = []
     for stage in stages:
         compute = " ".join(filter(None, (stage.compute_type, stage.cluster_purpose)))
         passed = f"{sum(test.passed for test in stage.tests)} of {len(stage.tests)} passed"
         rows.append((stage.stage, stage.service, compute, stage.state, passed, duration(stage.seconds)))
-    yield from _section("Stages", _table(("stage", "service", "compute", "state", "tests", "took"), rows))
+    yield from section("Stages", table(("stage", "service", "compute", "state", "tests", "took"), rows))
     tests = [
         (stage.stage, test.name, "passed" if test.passed else "FAILED", test.detail, f"{test.milliseconds:.0f} ms")
         for stage in stages
         for test in stage.tests
     ]
     if tests:
-        yield from ["", *_table(("stage", "test", "result", "detail", "took"), tests)]
+        yield from ["", *table(("stage", "test", "result", "detail", "took"), tests)]
+    if image is not None:
+        yield from ["", f"![latency by stage]({image})"]
+    loads = [(stage.stage, *_measured(stage.load)) for stage in stages if stage.load]
+    if loads:
+        yield from ["", *table(("stage", *_MEASURED), loads)]
+
+
+_MEASURED = ("requests", "p50", "p95", "p99", "errors", "requests/s")
+
+
+def _measured(load: Load) -> tuple[str, ...]:
+    latencies = (f"{ms:g} ms" for ms in (load.p50_ms, load.p95_ms, load.p99_ms))
+    return (str(load.requests), *latencies, f"{load.error_rate:.2%}", f"{load.requests_per_second:g}")
+
+
+def _approval(approval: Approval) -> Iterator[str]:
+    yield f"{approval.decision.capitalize()}{f' by {inline(approval.by)}' if approval.by else ''}."
+    if approval.comment:
+        yield from ["", f"> {inline(approval.comment)}"]
+
+
+def _canary(steps: Sequence[CanaryStep]) -> Iterator[str]:
+    rows = [
+        (f"{step.percent} %", who, *_measured(load), "; ".join(step.exceeded) or "kept")
+        for step in steps
+        for who, load in (("new version", step.candidate), ("former version", step.former), ("endpoint", step.endpoint))
+    ]
+    yield from table(("traffic", "asked", *_MEASURED, "bounds"), rows)
 
 
 def _where_to_look(report: RunReport) -> Iterator[str]:
@@ -145,37 +256,8 @@ def _where_to_look(report: RunReport) -> Iterator[str]:
             "training run",
             report.run and f"{report.run.id} in experiment {report.run.experiment}: {report.run.portal_url}",
         ),
+        ("tuning", report.tuning and f"{report.tuning.run_id}: {report.tuning.portal_url}"),
         ("workspace", f"{report.workspace.name} ({report.workspace.cloud})"),
         ("settings", report.settings),
     ]
-    yield from _section("Where to look", [f"- {name}: {_inline(place)}" for name, place in places if place])
-
-
-def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
-    yield from ["", f"## {title}", "", *lines]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{'---|' * len(header)}"
-    for row in rows:
-        yield f"| {' | '.join(map(_cell, row))} |"
-
-
-def _cell(text: str) -> str:
-    return _inline(text).replace("\\", "\\\\").replace("|", "\\|")
-
-
-def _inline(text: str) -> str:
-    return " ".join(plain(text).split())
-
-
-def _fenced(text: str, language: str = "") -> Iterator[str]:
-    # A fence longer than any in the text: a log may hold markdown.
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    yield from [f"{fence}{language}", text.strip("\n"), fence]
-
-
-def plain(text: str) -> str:
-    """``text`` without the colours and other control sequences that a log may hold."""
-    return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]", "", text)
+    yield from section("Where to look", [f"- {name}: {inline(place)}" for name, place in places if place])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from settings import Problem, Settings, SettingsError, load
+from settings.files import file_problems
 from settings.loading import names_a_secret
 from settings.problems import HIDDEN
 
@@ -13,15 +14,15 @@ _LATER = "is not carried out by this version"
 
 
 def load_settings(path: Path | None, overrides: Sequence[str]) -> Settings:
-    """The settings, all of which this version can carry out.
+    """The settings, all of which this version can carry out, with the files that they name.
 
     Raises:
-        SettingsError: with every mistake at once, or with every option that would have no effect.
+        SettingsError: with every mistake at once, or with every file that is missing and option without effect.
     """
     if shown := tuple(secrets_shown(overrides)):
         raise SettingsError(shown)
     settings = load(path, overrides)
-    if problems := tuple(beyond_scope(settings)):
+    if problems := (*file_problems(settings), *beyond_scope(settings)):
         raise SettingsError(problems)
     return settings
 
@@ -37,31 +38,10 @@ def secrets_shown(overrides: Sequence[str]) -> Iterator[Problem]:
 
 def beyond_scope(settings: Settings) -> Iterator[Problem]:
     """The options that are set and that this version would have to ignore."""
-    experiment, deployment = settings.experiment, settings.deployment
-    kind = settings.compute_target.compute_target_to_use_for_training
-    if kind != "amlcompute":
-        yield Problem(
-            "compute_target.compute_target_to_use_for_training", f'"{kind}"', f"{_LATER}: it trains on amlcompute"
-        )
-    if experiment.hyperparameter_sampling.use_hyperparameter_sampling:
-        path = "experiment.hyperparameter_sampling.use_hyperparameter_sampling"
-        yield Problem(path, "true", f"{_LATER}: it trains once, with experiment.script_parameters")
-    if experiment.distributed_training.backend_config is not None:
-        backend = experiment.distributed_training.backend_config
-        path = "experiment.distributed_training.backend_config"
-        yield Problem(path, f'"{backend}"', f"{_LATER}: it trains in one process on one node")
-    switched_on = {
-        "experiment.resume_state.resume_from_state": experiment.resume_state.resume_from_state,
-        "experiment.use_custom_environment": experiment.use_custom_environment,
-        "deployment.image.use_custom_environment": deployment.image.use_custom_environment,
-        "deployment.image.docker.use_gpu": deployment.image.docker.use_gpu,
-    }
-    for path, on in switched_on.items():
-        if on:
-            yield Problem(path, "true", f"{_LATER}; set it to false")
+    deployment = settings.deployment
+    if deployment.image.docker.use_gpu:
+        yield Problem("deployment.image.docker.use_gpu", "true", f"{_LATER}; set it to false")
     given = {
-        "experiment.data_references": experiment.data_references,
-        "experiment.source_directory_datastore": experiment.source_directory_datastore,
         "deployment.model.datasets": deployment.model.datasets,
         "deployment.image.docker.extra_docker_file_steps": deployment.image.docker.extra_docker_file_steps,
     }
@@ -73,11 +53,21 @@ def beyond_scope(settings: Settings) -> Iterator[Problem]:
 
 
 def without_effect(settings: Settings) -> Iterator[str]:
-    """Sentences about options whose meaning has moved on, so that nobody waits for their effect."""
-    framework = settings.experiment.framework
+    """Sentences about options that have no effect beside others, or no more, so that nobody waits for it."""
+    experiment = settings.experiment
     for name in ("chainer", "pytorch", "sklearn", "tensorflow", "other"):
-        if getattr(framework, name).enable_optimized_mode:
+        if getattr(experiment.framework, name).enable_optimized_mode:
             yield (
                 f"experiment.framework.{name}._enable_optimized_mode has no effect any more: it belonged to the "
                 "Estimator classes, which ended in 2020."
             )
+    if not experiment.history.snapshot_project:
+        yield "experiment.history.snapshotProject has no effect: the snapshot is how the code reaches the compute."
+    chosen = experiment.framework.name
+    installed = next((name for name in ("user_managed", "use_custom_environment") if getattr(experiment, name)), None)
+    if getattr(experiment.framework, chosen).framework_version is None:
+        return
+    if installed is not None:
+        yield f"experiment.framework.{chosen}.framework_version has no effect with {installed}: nothing is installed."
+    elif chosen == "other":
+        yield "experiment.framework.other.framework_version has no effect: `other` names no package."

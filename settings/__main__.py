@@ -25,12 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from settings.files import file_problems
     from settings.loading import SETTINGS_FILE, load
     from settings.problems import SettingsError
 
     name = options.path or SETTINGS_FILE.relative_to(ROOT)
     try:
-        load(options.path, options.overrides)
+        settings = load(options.path, options.overrides)
+        if missing := tuple(file_problems(settings)):
+            raise SettingsError(missing)
     except SettingsError as error:
         print(error)
         count = len(error.problems)

@@ -96,6 +96,13 @@ class RemoteComputeSettings(Section):
 class TrainingComputeSettings(Section):
     """The kinds of training compute; one of them is used."""
 
+    recreate_on_change: bool = Field(
+        False,
+        description="Delete a compute target, and make it anew, when the settings want what Azure cannot change: its "
+        "size, priority, network or address. Runs on it are lost.",
+        examples=[False],
+    )
+
     amlcompute: AmlComputeSettings = Field(
         default_factory=AmlComputeSettings, description="A managed cluster.", examples=[{"name": "train-cluster"}]
     )
@@ -192,6 +199,18 @@ class ComputeTargetSettings(Section):
         for name in ("address", "username", login):
             if getattr(remote, name) is None:
                 yield Mistake(("training", "remotecompute", name), "is required to attach the remote compute")
+        if remote.username is not None and remote.username == remote.address:
+            at = ("training", "remotecompute", "username")
+            yield Mistake(
+                at, "must be the user who logs in, not the address", (("training", "remotecompute", "address"),)
+            )
+
+    @property
+    def nodes_at_a_time(self) -> tuple[int, str]:
+        """How many nodes the training compute has at most, and the option that says so."""
+        if self.compute_target_to_use_for_training == "amlcompute":
+            return self.training.amlcompute.max_nodes, "compute_target.training.amlcompute.max_nodes"
+        return 1, f"{self.compute_target_to_use_for_training}, which is one machine"
 
 
 def all_or_none(section: Section, *names: str) -> Iterator[Mistake]:

@@ -24,18 +24,129 @@ DnsLabel = Annotated[
 ]
 
 
+MetricFunction = Literal["mse", "rmse", "mae", "r2", "accuracy"]
+
+
+class SliceSettings(Section):
+    """What a group of the test data may lose: metrics that are logged as `mse[sex=1]` are slices of `mse`."""
+
+    allowed_loss: float | None = Field(
+        None, ge=0, description="Largest loss of any slice, in the metric's unit.", examples=[100]
+    )
+    allowed_relative_loss: float | None = Field(
+        None, ge=0, description="Largest loss of any slice, as a fraction of production's value.", examples=[0.05]
+    )
+
+
+class MetricSettings(Section):
+    """The rules of one metric. Where an absolute and a relative bound are given, both hold."""
+
+    direction: Literal["larger_is_better", "smaller_is_better"] = Field(
+        description="Which way is better.", examples=["smaller_is_better"]
+    )
+    threshold: float | None = Field(
+        None,
+        description="The value that a model must reach, also the first one: at least this, or at most this where "
+        "smaller is better.",
+        examples=[3500],
+    )
+    min_absolute_improvement: float | None = Field(
+        None, gt=0, description="The metric must improve by at least this, in its own unit.", examples=[10]
+    )
+    min_relative_improvement: float | None = Field(
+        None, gt=0, description="It must improve by at least this fraction of production's value.", examples=[0.01]
+    )
+    allowed_loss: float | None = Field(
+        None, ge=0, description="It may get worse by at most this, in its own unit.", examples=[5]
+    )
+    allowed_relative_loss: float | None = Field(
+        None, ge=0, description="It may get worse by at most this fraction of production's value.", examples=[0.01]
+    )
+    slices: SliceSettings | None = Field(
+        None,
+        description="Rules for the metric's slices; null does not look at them.",
+        examples=[{"allowed_relative_loss": 0.05}],
+    )
+    function: MetricFunction | None = Field(
+        None,
+        description="How the metric follows from predictions; null is the function of the metric's own name, if any.",
+        examples=["mse"],
+    )
+
+    def mistakes(self) -> Iterator[Mistake]:
+        for allowed in ("allowed_loss", "allowed_relative_loss"):
+            for wanted in ("min_absolute_improvement", "min_relative_improvement"):
+                if getattr(self, allowed) is not None and getattr(self, wanted) is not None:
+                    yield Mistake((allowed,), f"must be null when {wanted} is given", ((wanted,),))
+
+
+class TestSetSettings(Section):
+    """What the training script leaves about its test data, so that both models are judged on the same."""
+
+    __test__ = False  # pytest collects classes by this name
+
+    predictions: RelativePath = Field(
+        "outputs/predictions.csv",
+        description="Output of the run, CSV with the columns id, target and prediction; every further column is a "
+        "group, whose values are slices.",
+        examples=["outputs/predictions.csv"],
+    )
+    requests: RelativePath = Field(
+        "outputs/test_requests.jsonl",
+        description="Output of the run: the rows of the predictions, in their order, as requests to the service, one "
+        "to a line. The answer to each is the list of its predictions.",
+        examples=["outputs/test_requests.jsonl"],
+    )
+    timeout_seconds: int = Field(
+        60, ge=1, le=3600, description="Seconds for one answer of production's service.", examples=[60]
+    )
+
+
+class SignificanceSettings(Section):
+    """A paired bootstrap of each metric's improvement over the rows of the common test data."""
+
+    required: bool = Field(
+        True,
+        description="A metric counts as better only when the interval lies above zero; false only reports it.",
+        examples=[True],
+    )
+    resamples: int = Field(2000, ge=100, le=100_000, description="Resamples of the test data.", examples=[2000])
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the interval.", examples=[0.95])
+    seed: int = Field(0, ge=0, description="Seed, so that the same data gives the same interval.", examples=[0])
+
+
 class EvaluationParameters(Section):
     """The metrics by which a candidate is compared with the model in production."""
 
     larger_is_better: tuple[Text, ...] = Field((), description="Metrics where more is better.", examples=[["r2"]])
     smaller_is_better: tuple[Text, ...] = Field((), description="Metrics where less is better.", examples=[["mse"]])
+    metrics: dict[Text, MetricSettings] = Field(
+        {},
+        description="Metrics with rules of their own; they need not be in the two lists.",
+        examples=[{"mse": {"direction": "smaller_is_better", "min_relative_improvement": 0.01}}],
+    )
+    test_set: TestSetSettings | None = Field(
+        None,
+        description="The test data that the training script leaves; null compares the logged metrics as they are.",
+        examples=[{"predictions": "outputs/predictions.csv"}],
+    )
+    significance: SignificanceSettings | None = Field(
+        None, description="Confidence intervals; null computes none.", examples=[{"resamples": 2000}]
+    )
 
     def mistakes(self) -> Iterator[Mistake]:
-        if not self.larger_is_better and not self.smaller_is_better:
-            yield Mistake((), "must name at least one metric in larger_is_better or smaller_is_better")
+        if not self.larger_is_better and not self.smaller_is_better and not self.metrics:
+            yield Mistake((), "must name at least one metric in larger_is_better, smaller_is_better or metrics")
         for position, metric in enumerate(self.smaller_is_better):
             if metric in self.larger_is_better:
                 yield Mistake(("smaller_is_better", position), "must not be in larger_is_better as well")
+        for name in ("larger_is_better", "smaller_is_better"):
+            for position, metric in enumerate(getattr(self, name)):
+                if metric in self.metrics and self.metrics[metric].direction != name:
+                    other = ("metrics", metric, "direction")
+                    yield Mistake((name, position), f"must have the direction {name} in metrics as well", (other,))
+        if self.significance is not None and self.test_set is None:
+            yield Mistake(("significance",), "must be null without a test_set", (("test_set",),))
 
 
 class ModelSettings(Section):
@@ -218,16 +329,130 @@ class _AksServiceSettings(_ServiceSettings):
                     yield Mistake((f"autoscale_{name}",), "must be null unless autoscale_enabled is true", enabled)
 
 
+class LoadObjectives(Section):
+    """What the test service has to reach under load; the load test is off when none is set."""
+
+    latency_p50_ms: float | None = Field(
+        None, gt=0, description="Most milliseconds within which half of the requests are answered.", examples=[50]
+    )
+    latency_p95_ms: float | None = Field(
+        None, gt=0, description="Most milliseconds within which 95 of 100 requests are answered.", examples=[200]
+    )
+    latency_p99_ms: float | None = Field(
+        None, gt=0, description="Most milliseconds within which 99 of 100 requests are answered.", examples=[500]
+    )
+    min_requests_per_second: float | None = Field(
+        None, gt=0, description="Fewest answers a second, errors not counted.", examples=[20]
+    )
+    max_error_rate: float | None = Field(
+        None, ge=0, lt=1, description="Largest share of requests that are not answered with 200.", examples=[0]
+    )
+
+
+class LoadSettings(Section):
+    """How the test service is loaded. It ends with the first of `requests` and `seconds` that is reached."""
+
+    requests: int = Field(500, ge=20, le=1_000_000, description="Requests, at most.", examples=[500])
+    seconds: float = Field(30, gt=0, le=3600, description="Seconds, at most.", examples=[30])
+    concurrency: int = Field(2, ge=1, le=256, description="Callers that ask one after the other.", examples=[2])
+
+
 class AksTestServiceSettings(_AksServiceSettings):
     """The test service: azureml.core.webservice.AksWebservice.deploy_configuration."""
 
     name: ServiceName = Field("model-test", description="Name of the service.", examples=["diabetes-test"])
+    objectives: LoadObjectives = Field(
+        default_factory=LoadObjectives,
+        description="What the service has to reach under load.",
+        examples=[{"latency_p95_ms": 200, "max_error_rate": 0}],
+    )
+    load: LoadSettings = Field(
+        default_factory=LoadSettings, description="How it is loaded.", examples=[{"requests": 500, "concurrency": 2}]
+    )
+
+
+class CanarySettings(Section):
+    """How a canary release goes on. A step ends with the first of its requests and seconds that is reached."""
+
+    steps: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
+        (10, 50, 100), description="Percent of the traffic that the new version takes, step by step.", examples=[[10]]
+    )
+    requests_per_step: int = Field(
+        200,
+        ge=20,
+        le=1_000_000,
+        description="Requests that are sent to each of the new version, the former one and the endpoint in a step.",
+        examples=[200],
+    )
+    seconds_per_step: float = Field(
+        3600, gt=0, le=86400, description="Seconds after which a step ends, whatever was sent.", examples=[600]
+    )
+    requests_per_second: float | None = Field(
+        None, gt=0, description="Most requests a second to each; null is one after the other.", examples=[5]
+    )
+    max_error_rate: float = Field(
+        0.0, ge=0, lt=1, description="Largest share of requests that are not answered with 200.", examples=[0.01]
+    )
+    max_latency_ratio: float = Field(
+        2.0,
+        ge=1,
+        description="How many times as long as the former version the new one may take (95 of 100 requests).",
+        examples=[1.5],
+    )
+    unnoticed_ms: float = Field(
+        20, ge=0, description="Milliseconds by which the new version may always be slower.", examples=[20]
+    )
+
+    def mistakes(self) -> Iterator[Mistake]:
+        if not self.steps:
+            yield Mistake(("steps",), "must have at least one step")
+        for position, (percent, following) in enumerate(zip(self.steps, self.steps[1:], strict=False), start=1):
+            if following <= percent:
+                yield Mistake(("steps", position), f"must be more than the step before it ({percent})")
 
 
 class AksProdServiceSettings(_AksServiceSettings):
-    """The production service: azureml.core.webservice.AksWebservice.deploy_configuration."""
+    """The production service: AksWebservice.deploy_configuration, or AksEndpoint's with strategy canary."""
 
     name: ServiceName = Field("model-prod", description="Name of the service.", examples=["diabetes-prod"])
+    strategy: Literal["replace", "canary"] = Field(
+        "replace",
+        description="Update the service in place, or let a new version take the traffic step by step (AksEndpoint). "
+        "A service cannot be turned from one into the other.",
+        examples=["canary"],
+    )
+    canary: CanarySettings = Field(
+        default_factory=CanarySettings,
+        description="Steps and bounds of the strategy canary.",
+        examples=[{"steps": [10, 50, 100], "requests_per_step": 200}],
+    )
+    approval: Literal["none", "required"] = Field(
+        "none", description="Whether a person has to approve in Prefect's UI before production.", examples=["required"]
+    )
+    approval_minutes: float = Field(
+        1440, gt=0, le=43200, description="Minutes after which an approval that nobody gave expires.", examples=[60]
+    )
+
+
+class ProfilingSettings(Section):
+    """Upper bounds of what the model's profile may ask for one replica; null is no bound."""
+
+    max_cpu_cores: float | None = Field(None, gt=0, description="Most CPU cores.", examples=[2])
+    max_memory_gb: float | None = Field(None, gt=0, description="Most memory, in GB.", examples=[4])
+
+
+class SampleSettings(Section):
+    """A request and the answer to it, as files within endpoint_tests.source_directory."""
+
+    request: RelativePath = Field(description="The request, a JSON file.", examples=["one_patient.json"])
+    expected: RelativePath | None = Field(
+        None,
+        description="The expected answer, a JSON file; null leaves the judgement to entry_script.",
+        examples=["one_patient_expected.json"],
+    )
+    relative_tolerance: float = Field(
+        1e-6, ge=0, description="How far a number may be from the expected one, relative to it.", examples=[0.05]
+    )
 
 
 class EndpointTestSettings(Section):
@@ -243,6 +468,16 @@ class EndpointTestSettings(Section):
         "sample_request.json",
         description="The request that is sent, within source_directory.",
         examples=["sample.json"],
+    )
+    samples: dict[Text, SampleSettings] = Field(
+        {},
+        description="Further requests by a name of yours, with their expected answers.",
+        examples=[{"one patient": {"request": "one_patient.json", "expected": "one_patient_expected.json"}}],
+    )
+    wrong_input: bool = Field(
+        True,
+        description="Send requests of wrong shapes, made from the sample, and expect a 4xx and not a 500.",
+        examples=[True],
     )
     timeout_seconds: int = Field(30, ge=1, le=3600, description="Seconds for one answer.", examples=[30])
 
@@ -260,6 +495,9 @@ class DeploymentSettings(Section):
     )
     prod_deployment: AksProdServiceSettings = Field(
         default_factory=AksProdServiceSettings, description="Production.", examples=[{"name": "diabetes-prod"}]
+    )
+    profiling: ProfilingSettings = Field(
+        default_factory=ProfilingSettings, description="Bounds of the profile.", examples=[{"max_cpu_cores": 2}]
     )
     endpoint_tests: EndpointTestSettings = Field(
         default_factory=EndpointTestSettings, description="Tests of the services.", examples=[{"timeout_seconds": 30}]

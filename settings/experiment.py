@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from settings.section import Count, Matching, Mistake, RelativePath, Scalar, Section, Text, TextOrObject
+from settings.section import AzureName, Count, Matching, Mistake, RelativePath, Scalar, Section, Text
 
 ExperimentName = Annotated[
     str,
@@ -13,6 +13,10 @@ ExperimentName = Annotated[
         r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}",
         "must be 1 to 255 letters, digits, dashes or underscores, and start with a letter or digit",
     ),
+]
+ReferenceName = Annotated[
+    str,
+    Matching(r"[A-Za-z_][A-Za-z0-9_]*", "must be letters, digits or underscores, and not start with a digit"),
 ]
 
 
@@ -43,7 +47,10 @@ class FrameworkOptions(Section):
     """How one framework is installed."""
 
     framework_version: Text | None = Field(
-        None, description="Version that the environment installs; null takes none.", examples=["1.7.2"]
+        None,
+        description="Version that the environment installs, unless its packages list the framework themselves; null is "
+        "the newest.",
+        examples=["1.7.2"],
     )
     enable_optimized_mode: bool | None = Field(
         None,
@@ -72,24 +79,51 @@ class MpiSettings(Section):
     process_count_per_node: int = Field(1, ge=1, description="Processes on each node.", examples=[1])
 
 
+class TorchSettings(Section):
+    """torch.distributed, as azureml.core.runconfig.PyTorchConfiguration."""
+
+    process_count_per_node: int = Field(1, ge=1, description="Processes on each node.", examples=[1])
+
+
 class ParameterServerSettings(Section):
     """TensorFlow's parameter servers, as azureml.core.runconfig.TensorflowConfiguration."""
 
-    worker_count: Count = Field(1, description="Worker tasks.", examples=[2])
-    parameter_server_count: Count = Field(1, description="Parameter server tasks.", examples=[1])
+    worker_count: Count | None = Field(
+        None, description="Worker tasks, spread over the nodes; required for parameter_server.", examples=[2]
+    )
+    parameter_server_count: Count | None = Field(
+        None, description="Parameter server tasks beside them; required for parameter_server.", examples=[1]
+    )
 
 
 class DistributedTrainingSettings(Section):
-    """Training on several nodes at once."""
+    """Training in several processes, on one node or on several."""
 
     backend_config: Literal["mpi", "parameter_server", "gloo", "nccl"] | None = Field(
-        None, description="How the nodes talk to each other; null trains without distribution.", examples=["mpi"]
+        None, description="How the processes talk to each other; null trains in one process.", examples=["mpi"]
     )
     node_count: int = Field(1, ge=1, description="Nodes of a run.", examples=[2])
     mpi: MpiSettings = Field(default_factory=MpiSettings, description="With backend_config mpi.", examples=[{}])
     parameter_server: ParameterServerSettings = Field(
         default_factory=ParameterServerSettings, description="With backend_config parameter_server.", examples=[{}]
     )
+    gloo: TorchSettings = Field(default_factory=TorchSettings, description="With backend_config gloo.", examples=[{}])
+    nccl: TorchSettings = Field(
+        default_factory=TorchSettings, description="With backend_config nccl, which needs GPUs.", examples=[{}]
+    )
+
+    def mistakes(self) -> Iterator[Mistake]:
+        if self.backend_config is None and self.node_count > 1:
+            yield Mistake(("node_count",), "must be 1 without a backend_config", (("backend_config",),))
+        if self.backend_config != "parameter_server":
+            return
+        servers = self.parameter_server
+        for name in ("worker_count", "parameter_server_count"):
+            if getattr(servers, name) is None:
+                yield Mistake(("parameter_server", name), "is required when backend_config is parameter_server")
+        if servers.worker_count is not None and self.node_count > servers.worker_count:
+            rule = f"must be at most parameter_server.worker_count ({servers.worker_count}): each node has a worker"
+            yield Mistake(("node_count",), rule, (("parameter_server", "worker_count"),))
 
 
 class TrainingDockerSettings(Section):
@@ -343,6 +377,8 @@ class HyperparameterSamplingSettings(Section):
                 ("parameters", argument, "distribution"),
                 f"must be one of: {', '.join(allowed)}, for {self.method} sampling",
             )
+        if self.method == "bayesian":
+            yield from _mistakes_of_bayesian(argument, distribution)
         for parameter in type(distribution.parameters).model_fields:
             if getattr(distribution.parameters, parameter) is None:
                 at = ("parameters", argument, "parameters", parameter)
@@ -360,16 +396,107 @@ class HyperparameterSamplingSettings(Section):
             )
 
 
-class ResumeStateSettings(Section):
-    """Going on from the outputs of an earlier run."""
+def _mistakes_of_bayesian(argument: str, distribution: Distribution) -> Iterator[Mistake]:
+    """What azureml.train.hyperdrive.BayesianParameterSampling wants beyond the distribution's own rules."""
+    at = ("parameters", argument, "parameters")
+    given = distribution.parameters
+    if isinstance(given, ChoiceParameters) and given.options:
+        kinds = {
+            str if isinstance(option, str) else bool if isinstance(option, bool) else float for option in given.options
+        }
+        if bool in kinds or len(kinds) > 1:
+            yield Mistake((*at, "options"), "must be all text or all numbers, for bayesian sampling")
+    if isinstance(given, QuantizedRangeParameters):
+        for name in ("min_value", "max_value"):
+            value = getattr(given, name)
+            if value is not None and not float(value).is_integer():
+                yield Mistake((*at, name), "must be a whole number, for bayesian sampling")
 
-    resume_from_state: bool = Field(False, description="Go on from an earlier state.", examples=[False])
-    data_reference_name: Text | None = Field(
-        None, description="The data reference that holds the state.", examples=["checkpoints"]
+
+class DataPathBinding(Section):
+    """How a path of a datastore reaches the compute, as azureml.data.datapath.DataPathComputeBinding."""
+
+    mode: Literal["mount", "download"] = Field("mount", description="How it gets there.", examples=["download"])
+    path_on_compute: Text | None = Field(
+        None, description="Where it is put; null lets Azure choose.", examples=["former"]
     )
-    datapath_compute_binding: TextOrObject | None = Field(
-        None, description="How the state reaches the compute (DataPathComputeBinding).", examples=["mount"]
+    overwrite: bool = Field(False, description="Whether it may replace what is there.", examples=[False])
+
+
+class ResumeStateSettings(Section):
+    """Going on from the outputs of a former run.
+
+    They are copied to the default datastore, and reach the script as `--resume-from PATH` and as the environment
+    variable AZUREML_DATAREFERENCE_<data_reference_name>.
+    """
+
+    resume_from_state: bool = Field(False, description="Hand on the outputs of a former run.", examples=[True])
+    run_id: Text | None = Field(
+        None,
+        description="The former run; null is the one that made the model in production, or none without one.",
+        examples=["diabetes-ridge_1"],
     )
+    data_reference_name: ReferenceName | None = Field(
+        None, description="Name of the data reference; null is MODEL_LOCATION.", examples=["checkpoints"]
+    )
+    datapath_compute_binding: Literal["mount", "download"] | DataPathBinding | None = Field(
+        None,
+        description="How the outputs reach the compute: a mode, or mode and place; null mounts.",
+        examples=["mount"],
+    )
+
+    @property
+    def binding(self) -> DataPathBinding:
+        """The binding in full."""
+        given = self.datapath_compute_binding
+        return given if isinstance(given, DataPathBinding) else DataPathBinding(mode=given or "mount")
+
+
+class DatasetSettings(Section):
+    """A registered data set, as azureml.core.Dataset.get_by_name finds it."""
+
+    name: Text = Field(description="Its name in the workspace.", examples=["diabetes"])
+    version: Count | None = Field(None, description="Its version; null is the latest.", examples=[3])
+
+
+class DataReferenceSettings(Section):
+    """Data of a run: a path of a datastore (as DataReferenceConfiguration), a local path, or a registered data set."""
+
+    data_store_name: Text | None = Field(
+        None,
+        alias="dataStoreName",
+        description="Datastore; null is the workspace's default one.",
+        examples=["workspaceblobstore"],
+    )
+    path_on_data_store: Text | None = Field(
+        None, alias="pathOnDataStore", description="Path in the datastore.", examples=["diabetes"]
+    )
+    local_path: RelativePath | None = Field(
+        None, description="File or directory that is uploaded to the default datastore.", examples=["data/diabetes"]
+    )
+    dataset: DatasetSettings | None = Field(None, description="Data set.", examples=[{"name": "diabetes"}])
+    mode: Literal["mount", "download", "upload"] = Field(
+        "mount",
+        description="How it reaches the compute; upload takes what the script writes there.",
+        examples=["mount"],
+    )
+    path_on_compute: Text | None = Field(
+        None, alias="pathOnCompute", description="Where it is put; null lets Azure choose.", examples=["data"]
+    )
+    overwrite: bool = Field(False, description="Whether it may replace what is there.", examples=[False])
+
+    def mistakes(self) -> Iterator[Mistake]:
+        sources = {"dataset": self.dataset, "local_path": self.local_path, "pathOnDataStore": self.path_on_data_store}
+        given = [name for name, source in sources.items() if source is not None]
+        if not given and self.data_store_name is None:
+            yield Mistake(("pathOnDataStore",), "is required without dataStoreName, local_path or dataset")
+        for name in given[1:]:
+            yield Mistake((name,), f"must be left out with {given[0]}")
+        if given and given[0] != "pathOnDataStore":
+            if self.data_store_name is not None:
+                yield Mistake(("dataStoreName",), f"must be left out with {given[0]}")
+            if self.mode == "upload":
+                yield Mistake(("mode",), f"must be mount or download with {given[0]}", ((given[0],),))
 
 
 class HistorySettings(Section):
@@ -377,7 +504,11 @@ class HistorySettings(Section):
 
     output_collection: bool = Field(True, description="Keep the outputs directory.", examples=[True])
     snapshot_project: bool = Field(
-        True, alias="snapshotProject", description="Keep a snapshot of the source directory.", examples=[True]
+        True,
+        alias="snapshotProject",
+        description="Keep a snapshot of the source directory. It is how it reaches the compute, so that false has no "
+        "effect.",
+        examples=[True],
     )
     directories_to_watch: tuple[RelativePath, ...] = Field(
         ("logs",),
@@ -403,7 +534,12 @@ class ExperimentSettings(Section):
         examples=[{"--alpha": 0.5}],
     )
     user_managed: bool = Field(
-        False, description="The compute has the packages already: install none.", examples=[False]
+        False, description="The compute has Python and the packages already: install none.", examples=[False]
+    )
+    interpreter_path: Text | None = Field(
+        None,
+        description="Python interpreter on the compute, with user_managed; null is `python`.",
+        examples=["/opt/conda/bin/python"],
     )
     environment_variables: dict[Text, str] = Field(
         {},
@@ -411,7 +547,9 @@ class ExperimentSettings(Section):
         examples=[{"OMP_NUM_THREADS": "2"}],
     )
     source_directory_datastore: Text | None = Field(
-        None, description="Datastore that carries the source directory to the compute.", examples=["workspaceblobstore"]
+        None,
+        description="Datastore that the nodes share the source directory through; null is Azure's choice.",
+        examples=["workspaceblobstore"],
     )
     dependencies: TrainingDependencies = Field(
         default_factory=TrainingDependencies, description="Packages.", examples=[{"pip_packages": ["pandas>=2,<3"]}]
@@ -437,9 +575,9 @@ class ExperimentSettings(Section):
         default_factory=HistorySettings, description="History.", examples=[{"output_collection": True}]
     )
     run_tags: dict[Text, str] = Field({}, description="Tags of the run.", examples=[{"team": "risk"}])
-    data_references: dict[Text, dict[str, Scalar | None]] = Field(
+    data_references: dict[ReferenceName, DataReferenceSettings] = Field(
         {},
-        description="Data that the run reads from datastores (DataReferenceConfiguration), by name.",
+        description="Data of the run by name: the path reaches the script as argument `--name PATH`.",
         examples=[
             {"diabetes": {"dataStoreName": "workspaceblobstore", "mode": "mount", "pathOnDataStore": "diabetes"}}
         ],
@@ -449,6 +587,50 @@ class ExperimentSettings(Section):
     )
     use_custom_environment: bool = Field(
         False,
-        description="Use the environment that the workspace has under the experiment's name; build none.",
+        description="Use the environment environment_name as it is registered in the workspace; build none.",
         examples=[False],
     )
+    environment_name: AzureName | None = Field(
+        None,
+        description="Name of the environment in the workspace; null is the experiment's name and `-training`.",
+        examples=["diabetes-training"],
+    )
+    environment_version: Text | None = Field(
+        None, description="Its version, with use_custom_environment; null is the latest.", examples=["3"]
+    )
+
+    @property
+    def environment(self) -> str:
+        """The environment's name in the workspace."""
+        return self.environment_name or f"{self.name}-training"
+
+    def mistakes(self) -> Iterator[Mistake]:
+        yield from self._mistakes_of_packages()
+        if self.interpreter_path is not None and not self.user_managed:
+            yield Mistake(("interpreter_path",), "needs user_managed", (("user_managed",),))
+        if self.environment_version is not None and not self.use_custom_environment:
+            yield Mistake(("environment_version",), "needs use_custom_environment", (("use_custom_environment",),))
+        arguments = {*self.script_parameters, *self.hyperparameter_sampling.parameters}
+        for name in self.data_references:
+            if f"--{name}" in arguments:
+                yield Mistake(("data_references", name), f"has the name of the argument --{name}")
+        resumed = self.resume_state
+        if resumed.resume_from_state and resumed.data_reference_name in self.data_references:
+            yield Mistake(("resume_state", "data_reference_name"), "must not be one of data_references")
+
+    def _mistakes_of_packages(self) -> Iterator[Mistake]:
+        given = [name for name in type(self.dependencies).model_fields if getattr(self.dependencies, name)]
+        reason = next((name for name in ("use_custom_environment", "user_managed") if getattr(self, name)), None)
+        if reason is not None:
+            for name in given:
+                yield Mistake(
+                    ("dependencies", name), f"must be empty with {reason}: nothing is installed", ((reason,),)
+                )
+        elif "conda_dependencies_file" in given:
+            for name in given:
+                if name != "conda_dependencies_file":
+                    yield Mistake(("dependencies", name), "must be empty with conda_dependencies_file: list it there")
+        if self.user_managed and self.use_custom_environment:
+            yield Mistake(
+                ("user_managed",), "must be false with use_custom_environment", (("use_custom_environment",),)
+            )

@@ -12,11 +12,12 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from settings.compute_target import ComputeTargetSettings
+from settings.data import DataSettings
 from settings.deployment import DeploymentSettings
 from settings.experiment import ExperimentSettings
 from settings.notifications import NotificationSettings
 from settings.problems import HIDDEN, Location, Problem, SettingsError, json_path
-from settings.section import UNKNOWN_OPTION, Section, Text, location_in
+from settings.section import UNKNOWN_OPTION, Mistake, Section, Text, location_in
 from settings.waiting import WaitingSettings
 from settings.workspace import WorkspaceSettings, resolve_workspace
 
@@ -36,6 +37,9 @@ class Settings(Section):
     workspace: WorkspaceSettings = Field(
         default_factory=WorkspaceSettings, description="The workspace.", examples=[{"cloud": "auto"}]
     )
+    data: DataSettings | None = Field(
+        None, description="The data, and its gate; null checks no data.", examples=[{"source": {"path": "data.csv"}}]
+    )
     experiment: ExperimentSettings = Field(description="Training.", examples=[{"name": "diabetes-ridge"}])
     compute_target: ComputeTargetSettings = Field(description="Compute.", examples=[{"training": {}}])
     deployment: DeploymentSettings = Field(description="Model and services.", examples=[{"model": {}}])
@@ -45,6 +49,12 @@ class Settings(Section):
     notifications: NotificationSettings = Field(
         default_factory=NotificationSettings, description="Who is told.", examples=[{"block": "slack-webhook/mlops"}]
     )
+
+    def mistakes(self) -> Iterator[Mistake]:
+        most, limit = self.compute_target.nodes_at_a_time
+        if self.experiment.distributed_training.node_count > most:
+            at = ("experiment", "distributed_training", "node_count")
+            yield Mistake(at, f"must be at most {most} ({limit})", (("compute_target",),))
 
 
 def load(

@@ -20,8 +20,13 @@ class NotificationSettings(Section):
         description="The block, made in Prefect's UI, as type/name; null tells nobody.",
         examples=["slack-webhook/mlops"],
     )
-    on: tuple[Literal["Promoted", "NotPromoted", "Compared", "RolledBack", "Failed"], ...] = Field(
-        ("Promoted", "NotPromoted", "RolledBack", "Failed"),
+    on: tuple[
+        Literal[
+            "Promoted", "NotPromoted", "Compared", "DataRejected", "NotApproved", "Restored", "RolledBack", "Failed"
+        ],
+        ...,
+    ] = Field(
+        ("Promoted", "NotPromoted", "DataRejected", "NotApproved", "Restored", "RolledBack", "Failed"),
         description="The outcomes that are told.",
         examples=[["RolledBack", "Failed"]],
     )

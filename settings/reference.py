@@ -51,9 +51,12 @@ def _rows(section: Schema, definitions: dict[str, Schema], prefix: str = "") -> 
     for name, option in section.get("properties", {}).items():
         inner = _section_of(option, definitions)
         if inner is None or not inner.get("properties"):
+            each = _section_of(_values(option), definitions)
             required = name in section.get("required", ())
             cells = (f"`{prefix}{name}`", *_cells(option, required, definitions))
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+            if each is not None:
+                yield from _rows(each, definitions, f"{prefix}{name}.<name>.")
         else:
             yield from _rows(inner, definitions, f"{prefix}{name}.")
 
@@ -88,12 +91,23 @@ def _bounds(kind: Schema) -> Iterator[str]:
         ("minimum", "at least"),
         ("exclusiveMinimum", "more than"),
         ("maximum", "at most"),
+        ("exclusiveMaximum", "less than"),
         ("minItems", "elements: at least"),
     ):
         if key in kind:
             yield f"{words} {kind[key]:g}"
     if "patternErrorMessage" in kind:
         yield kind["patternErrorMessage"].removeprefix("must be ")
+
+
+def _values(option: Schema) -> Schema:
+    """What an object with names of the user's own holds under each name."""
+    for kind in option.get("anyOf", [option]):
+        named = [kind.get("additionalProperties"), *kind.get("patternProperties", {}).values()]
+        for value in named:
+            if isinstance(value, dict):
+                return value
+    return {}
 
 
 def _section_of(option: Schema, definitions: dict[str, Schema]) -> Schema | None:

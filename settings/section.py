@@ -28,6 +28,8 @@ from settings.problems import Location
 BROKEN_RULE = "broken_rule"
 UNKNOWN_OPTION = "unknown_option"
 
+_KEY = "[key]"  # how pydantic says that a key of an object is wrong, and not its value
+
 _WORDS = {
     "missing": "is required",
     "string_type": "must be text",
@@ -120,12 +122,14 @@ class Section(BaseModel):
 
 
 def location_in(tree: Any, location: Location) -> Location:
-    """`location`, as pydantic says it, without the tags of unions, which are in no file.
+    """`location`, as pydantic says it, without the tags of unions and the mark of keys, which are in no file.
 
     Its last step is kept: an option that is required and missing is not in the file either.
     """
     at: Location = ()
     for position, step in enumerate(location):
+        if step == _KEY:
+            break
         if isinstance(tree, tuple | list) and isinstance(step, int):
             tree = tree[step] if step < len(tree) else None
         elif isinstance(tree, Mapping) and (step in tree or position + 1 == len(location)):
@@ -240,15 +244,8 @@ def _scalar(value: object) -> object:
     return value
 
 
-def _text_or_object(value: object) -> object:
-    if not isinstance(value, str | Mapping):
-        raise _error(BROKEN_RULE, "must be text or an object")
-    return value
-
-
 Text = Annotated[str, Field(min_length=1)]
 Scalar = Annotated[str | int | float | bool, BeforeValidator(_scalar)]
-TextOrObject = Annotated[str | dict[str, Any], BeforeValidator(_text_or_object)]
 # Existing settings files write some numbers as text.
 Count = Annotated[
     int,

@@ -23,6 +23,13 @@ class WaitingSettings(Section):
     training_minutes: int = Field(720, ge=1, le=43200, description="Until the training run has ended.", examples=[720])
     profile_minutes: int = Field(60, ge=1, le=1440, description="Until the model is profiled.", examples=[60])
     service_minutes: int = Field(30, ge=1, le=1440, description="Until a service is healthy.", examples=[30])
+    turn_minutes: int = Field(
+        240,
+        ge=1,
+        le=43200,
+        description="Until other flows that release to the same workspace have ended; those take turns.",
+        examples=[240],
+    )
     retries: RetrySettings = Field(
         default_factory=RetrySettings, description="Transient errors.", examples=[{"attempts": 4}]
     )

@@ -1,13 +1,13 @@
-"""Compute targets: got, compared with the settings, and created or changed where they differ.
+"""Compute targets: what all kinds have in common, and the AKS clusters that serve models.
 
 Azure: https://learn.microsoft.com/azure/machine-learning/concept-compute-target; SDK: ``azureml.core.compute``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from settings.compute_target import ComputeTargetSettings
 from settings.workspace import WorkspaceTarget
 from tasks.errors import ComputeError
 from tasks.operation import azure_operation, explained
@@ -17,29 +17,12 @@ from tasks.waiting import within
 from tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from azureml.core.compute import AksCompute, AmlCompute
+    from azureml.core.compute import AksCompute
 
-    from settings.compute_target import AksProdSettings, AksTestSettings, AmlComputeSettings
+    from settings.compute_target import AksProdSettings, AksTestSettings
 
 Purpose = Literal["DEV_TEST", "FAST_PROD"]
-
-
-def ensure_training_compute(target: WorkspaceTarget, settings: ComputeTargetSettings, minutes: float) -> ReadyCompute:
-    """The AmlCompute cluster of the settings: created when it is not there, scaled when its limits differ.
-
-    Args:
-        minutes: the deadline for provisioning.
-
-    Raises:
-        ComputeError: it cannot be made, or is there with another size or priority, which Azure cannot change.
-    """
-    wanted = settings.training.amlcompute
-    name = _named(wanted.name, "compute_target.training.amlcompute.name")
-    cluster = _existing(target, name, "AmlCompute")
-    if cluster is None:
-        _create(target, name, _aml_compute_configuration(wanted), minutes)
-        return ReadyCompute(name=name, kind="AmlCompute", created=True, changes=())
-    return ReadyCompute(name=name, kind="AmlCompute", created=False, changes=_scale(cluster, wanted, minutes))
+ComputeType = Literal["AmlCompute", "VirtualMachine", "AKS"]
 
 
 def ensure_inference_cluster(
@@ -50,26 +33,20 @@ def ensure_inference_cluster(
     Raises:
         ComputeError: it cannot be made, or is there with another purpose, which Azure cannot change.
     """
-    stage = "aks_test" if purpose == "DEV_TEST" else "aks_prod"
-    name = _named(settings.name, f"compute_target.deployment.{stage}.name")
-    cluster = _existing(target, name, "AKS")
+    cluster = find_compute(target, settings.name, "AKS")
     if cluster is None:
-        _create(target, name, _aks_configuration(settings, purpose), minutes)
-    elif _purpose(cluster) != purpose:
-        raise ComputeError(
-            f"The AKS cluster '{name}' has purpose {_purpose(cluster)}, the settings want {purpose}.",
-            f"Choose another name in compute_target.deployment.{stage}, or detach the cluster from the workspace.",
-        )
-    return ReadyCompute(name=name, kind="AKS", created=cluster is None, changes=(), cluster_purpose=purpose)
+        _create(target, settings, purpose, minutes)
+    else:
+        check_purpose(cluster, purpose)
+    return ReadyCompute(name=settings.name, kind="AKS", created=cluster is None, changes=(), cluster_purpose=purpose)
 
 
-def _named(name: str | None, option: str) -> str:
-    if name is None:
-        raise ComputeError("The settings name no compute target for this step.", f"Set {option}.")
-    return name
+def look_up(target: WorkspaceTarget, name: str, kind: ComputeType) -> Any:
+    """The compute target of that name in whatever state; None when there is none.
 
-
-def _existing(target: WorkspaceTarget, name: str, kind: Literal["AmlCompute", "AKS"]) -> Any:
+    Raises:
+        ComputeError: it is of another kind.
+    """
     from azureml.core.compute import ComputeTarget
     from azureml.exceptions import ComputeTargetException
 
@@ -87,78 +64,77 @@ def _existing(target: WorkspaceTarget, name: str, kind: Literal["AmlCompute", "A
             f"Compute target '{name}' is of type {found.type}, the settings want {kind}.",
             "Choose another name in the settings.",
         )
-    if found.provisioning_state == "Failed":
+    return found
+
+
+def find_compute(target: WorkspaceTarget, name: str, kind: ComputeType) -> Any:
+    """The compute target of that name, which is well; None when there is none.
+
+    Raises:
+        ComputeError: it is of another kind, or was not made well.
+    """
+    found = look_up(target, name, kind)
+    if found is not None and found.provisioning_state == "Failed":
         raise ComputeError(
-            f"Compute target '{name}' failed to be provisioned: {found.provisioning_errors}.",
+            f"Compute target '{name}' failed to be provisioned: {provider_errors(found.provisioning_errors)}.",
             "Delete it in the Azure ML studio, or choose another name in the settings.",
         )
     return found
 
 
-def _create(target: WorkspaceTarget, name: str, configuration: Any, minutes: float) -> None:
+def provision(start: Callable[[], Any], name: str, minutes: float, doing: str, next_step: str) -> None:
+    """Start to create, change or attach a compute target, and wait until it is ready.
+
+    Args:
+        start: calls the SDK and returns the compute target.
+        doing: "create", "change", "attach", for errors.
+
+    Raises:
+        ComputeError: Azure refuses it, or it was not made well; says the errors of its provider.
+        OperationTimeout: it was not ready in time.
+    """
+    from azureml.exceptions import ComputeTargetException
+
+    with explained(ComputeError, f"{doing} compute target '{name}'", next_step):
+        compute = start()
+        try:
+            within(minutes, f"provisioning of compute target '{name}'", lambda: compute.wait_for_completion())
+        except ComputeTargetException:
+            compute.refresh_state()
+            if not compute.provisioning_errors:
+                raise
+        if compute.provisioning_state != "Succeeded":
+            raise ComputeError(
+                f"Could not {doing} compute target '{name}': it ended as {compute.provisioning_state}: "
+                f"{provider_errors(compute.provisioning_errors)}.",
+                next_step,
+            )
+
+
+def provider_errors(errors: object) -> str:
+    """The messages in ``ComputeTarget.provisioning_errors``, whose shape differs between providers, as one sentence."""
+    if isinstance(errors, list):
+        return "; ".join(provider_errors(error) for error in errors)
+    if isinstance(errors, dict):
+        inner = errors.get("error")
+        return provider_errors(inner) if inner else str(errors.get("message") or errors).rstrip(". ")
+    return str(errors or "no reason was given").rstrip(". ")
+
+
+def _create(
+    target: WorkspaceTarget, wanted: AksTestSettings | AksProdSettings, purpose: Purpose, minutes: float
+) -> None:
     from azureml.core.compute import ComputeTarget
 
     report("creating")
-    next_step = "Check size, quota and location of the compute target in the settings."
-    with explained(ComputeError, f"create compute target '{name}'", next_step):
-        cluster = ComputeTarget.create(open_workspace(target), name, configuration)
-        _wait(cluster, minutes)
-        cluster.refresh_state()
-    if cluster.provisioning_state != "Succeeded":
-        raise ComputeError(
-            f"Compute target '{name}' ended as {cluster.provisioning_state}: {cluster.provisioning_errors}.", next_step
-        )
-    report("created")
-
-
-def _wait(cluster: AmlCompute | AksCompute, minutes: float) -> None:
-    within(minutes, f"provisioning of compute target '{cluster.name}'", lambda: cluster.wait_for_completion())
-
-
-def _scale(cluster: AmlCompute, wanted: AmlComputeSettings, minutes: float) -> tuple[str, ...]:
-    fixed = {"vm_size": wanted.vm_size, "vm_priority": wanted.vm_priority}
-    for option, value in fixed.items():
-        found = getattr(cluster, option)
-        if value is not None and str(found).lower() != value.lower():
-            raise ComputeError(
-                f"Compute target '{cluster.name}' has {option} {found}, the settings want {value}; "
-                "Azure cannot change it.",
-                "Delete the cluster in the Azure ML studio, or choose another name or the same value in "
-                "compute_target.training.amlcompute.",
-            )
-    scale = cluster.scale_settings
-    limits = {
-        "min_nodes": (scale.minimum_node_count, wanted.min_nodes),
-        "max_nodes": (scale.maximum_node_count, wanted.max_nodes),
-        "idle_seconds_before_scaledown": (scale.idle_seconds_before_scaledown, wanted.idle_seconds_before_scaledown),
-    }
-    differing = {name: (old, new) for name, (old, new) in limits.items() if new is not None and old != new}
-    if differing:
-        report("scaling")
-        with explained(ComputeError, f"scale compute target '{cluster.name}'", "Check the limits and the quota."):
-            cluster.update(**{name: new for name, (_, new) in differing.items()})
-            _wait(cluster, minutes)
-    return tuple(f"{name} from {old} to {new}" for name, (old, new) in differing.items())
-
-
-def _aml_compute_configuration(wanted: AmlComputeSettings) -> Any:
-    from azureml.core.compute import AmlCompute
-
-    return AmlCompute.provisioning_configuration(
-        vm_size=wanted.vm_size,
-        vm_priority=wanted.vm_priority,
-        min_nodes=wanted.min_nodes,
-        max_nodes=wanted.max_nodes,
-        idle_seconds_before_scaledown=wanted.idle_seconds_before_scaledown,
-        admin_username=wanted.admin_username,
-        admin_user_password=_secret(wanted.admin_user_password),
-        admin_user_ssh_key=_secret(wanted.admin_user_ssh_key),
-        vnet_resourcegroup_name=wanted.vnet_resource_group_name,
-        vnet_name=wanted.vnet_name,
-        subnet_name=wanted.subnet_name,
-        tags=dict(wanted.tags) or None,
-        description=wanted.description,
+    provision(
+        lambda: ComputeTarget.create(open_workspace(target), wanted.name, _aks_configuration(wanted, purpose)),
+        wanted.name,
+        minutes,
+        "create",
+        "Check size, quota and location of the compute target in the settings.",
     )
+    report("created")
 
 
 def _aks_configuration(wanted: AksTestSettings | AksProdSettings, purpose: Purpose) -> Any:
@@ -181,16 +157,22 @@ def _aks_configuration(wanted: AksTestSettings | AksProdSettings, purpose: Purpo
     )
 
 
-def _purpose(cluster: AksCompute) -> str:
+def check_purpose(cluster: AksCompute, wanted: Purpose) -> None:
+    """See that an AKS cluster is one for ``wanted``.
+
+    Raises:
+        ComputeError: it has another purpose, which Azure cannot change.
+    """
     from azureml.core.compute import AksCompute
 
     names = {value: name for name, value in vars(AksCompute.ClusterPurpose).items() if name.isupper()}
-    return str(names.get(cluster.cluster_purpose, cluster.cluster_purpose))
+    found = names.get(cluster.cluster_purpose, cluster.cluster_purpose)
+    if found != wanted:
+        stage = "aks_test" if wanted == "DEV_TEST" else "aks_prod"
+        raise ComputeError(
+            f"The AKS cluster '{cluster.name}' has purpose {found}, the settings want {wanted}.",
+            f"Choose another name in compute_target.deployment.{stage}, or detach the cluster from the workspace.",
+        )
 
 
-def _secret(value: Any) -> str | None:
-    return None if value is None else value.get_secret_value()
-
-
-ensure_training_compute_task = azure_operation("training compute")(ensure_training_compute)
 ensure_inference_cluster_task = azure_operation("inference cluster")(ensure_inference_cluster)

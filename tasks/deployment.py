@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from settings.deployment import DeploymentSettings
 from settings.workspace import WorkspaceTarget
 from tasks.errors import DeploymentError, http_status
-from tasks.evaluation import find_service
+from tasks.evaluation import find_service, served_models
 from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import report
-from tasks.values import Endpoint, ModelVersion, ReadyCompute, RegisteredModel, Resources, Scoring
+from tasks.values import FLOW_RUN_TAG, Endpoint, ModelVersion, ReadyCompute, RegisteredModel, Resources, Scoring
 from tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from azureml.core.webservice import Webservice
 
 Stage = Literal["dev", "test", "prod"]
+STAGES_FOR_TESTS: tuple[Stage, ...] = ("dev", "test")
+"""Their services are removed after their tests."""
 
+_PURPOSES: dict[Stage, Literal["DEV_TEST", "FAST_PROD"] | None] = {"dev": None, "test": "DEV_TEST", "prod": "FAST_PROD"}
 _LOG_LINES = 30
 
 # Options of a service by the names that the SDK's deploy_configuration has for them.
@@ -67,9 +70,10 @@ def deploy(
     stage: Stage,
     model: RegisteredModel | ModelVersion,
     scoring: Scoring,
-    resources: Resources,
+    resources: Resources | None,
     cluster: ReadyCompute | None,
     minutes: float,
+    flow_run_id: str | None = None,
 ) -> Endpoint:
     """Serve a model version on a stage, and wait until the service is healthy.
 
@@ -77,9 +81,10 @@ def deploy(
     dev or test service is removed first.
 
     Args:
-        resources: of one replica, unless the settings name them.
+        resources: of one replica, unless the settings name them; None leaves them as they are in production.
         cluster: the AKS cluster; None for dev.
         minutes: the deadline.
+        flow_run_id: whom the service is made for, as a tag of it.
 
     Raises:
         DeploymentError: Azure refuses it, or it does not get healthy in time; carries the end of the service's log.
@@ -88,25 +93,26 @@ def deploy(
     name = service_name(deployment, stage)
     what = f"deploy model {model.name}:{model.version} as service '{name}'"
     with explained(DeploymentError, what, f"Check deployment.{stage}_deployment in the settings."):
-        versions = [_model(workspace, model)]
+        versions = [registered_model(workspace, model)]
         inference = inference_configuration(workspace, scoring)
         service = find_service(workspace, name)
-        if service is not None and (stage != "prod" or service.state == "Failed"):
+        if service is not None and stage != "prod":
             report("removing what an earlier run left")
             service.delete()
             service = None
         if service is None:
             report("creating")
-            service = _create(workspace, deployment, stage, versions, inference, resources, cluster)
+            service = _create(workspace, deployment, stage, versions, inference, resources, cluster, flow_run_id)
         else:
             report("updating")
-            service.update(models=versions, inference_config=inference, **_aks_values(deployment, stage, resources))
+            service.update(models=versions, inference_config=inference, **aks_values(deployment, stage, resources))
     wait_until_healthy(service, minutes)
     report(service.state)
-    return endpoint(service, stage, cluster)
+    return endpoint_of(service, stage)
 
 
-def _model(workspace: Workspace, model: RegisteredModel | ModelVersion) -> Model:
+def registered_model(workspace: Workspace, model: RegisteredModel | ModelVersion) -> Model:
+    """The SDK's object of a model version."""
     from azureml.core import Model
 
     return Model(workspace, model.name, version=model.version)
@@ -146,15 +152,17 @@ def _create(
     stage: Stage,
     models: list[Model],
     inference: InferenceConfig,
-    resources: Resources,
+    resources: Resources | None,
     cluster: ReadyCompute | None,
+    flow_run_id: str | None,
 ) -> Webservice:
     from azureml.core import Model
     from azureml.core.compute import AksCompute
     from azureml.core.webservice import AciWebservice, AksWebservice
 
     image = deployment.image
-    described = {"tags": dict(image.tags), "properties": dict(image.properties), "description": image.description}
+    tags = {**image.tags, **({FLOW_RUN_TAG: flow_run_id} if flow_run_id else {})}
+    described = {"tags": tags, "properties": dict(image.properties), "description": image.description}
     if cluster is None:
         configuration = AciWebservice.deploy_configuration(
             **_given(deployment.dev_deployment, _ACI_OPTIONS), **_resources(deployment, stage, resources), **described
@@ -163,7 +171,7 @@ def _create(
     else:
         settings = getattr(deployment, f"{stage}_deployment")
         configuration = AksWebservice.deploy_configuration(
-            **_aks_values(deployment, stage, resources), **_keys(settings), **described
+            **aks_values(deployment, stage, resources), **given_keys(settings), **described
         )
         compute = AksCompute(workspace, cluster.name)
     return Model.deploy(
@@ -171,7 +179,8 @@ def _create(
     )
 
 
-def _aks_values(deployment: DeploymentSettings, stage: Stage, resources: Resources) -> dict[str, Any]:
+def aks_values(deployment: DeploymentSettings, stage: Stage, resources: Resources | None) -> dict[str, Any]:
+    """The options of a stage's service on AKS, by the names that the SDK has for them."""
     settings = getattr(deployment, f"{stage}_deployment")
     return {**_given(settings, _AKS_OPTIONS), **_resources(deployment, stage, resources)}
 
@@ -181,14 +190,19 @@ def _given(settings: Any, options: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _keys(settings: Any) -> dict[str, str]:
+def given_keys(settings: Any) -> dict[str, str]:
+    """The keys that the settings want a service to be made with; later it keeps those that it has."""
     keys = {name: getattr(settings, name) for name in ("primary_key", "secondary_key")}
     return {name: key.get_secret_value() for name, key in keys.items() if key is not None}
 
 
-def _resources(deployment: DeploymentSettings, stage: Stage, resources: Resources) -> dict[str, float]:
+def _resources(deployment: DeploymentSettings, stage: Stage, resources: Resources | None) -> dict[str, float]:
     settings = getattr(deployment, f"{stage}_deployment")
-    return {"cpu_cores": settings.cpu_cores or resources.cpu, "memory_gb": settings.memory_gb or resources.memory_gb}
+    wanted = {
+        "cpu_cores": settings.cpu_cores or (resources.cpu if resources else None),
+        "memory_gb": settings.memory_gb or (resources.memory_gb if resources else None),
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def wait_until_healthy(service: Webservice, minutes: float) -> None:
@@ -219,24 +233,46 @@ def wait_until_healthy(service: Webservice, minutes: float) -> None:
         )
 
 
+def service_log(target: WorkspaceTarget, name: str) -> str | None:
+    """The end of a service's log; None when it is empty or the service is not there.
+
+    Raises:
+        DeploymentError: Azure refuses.
+    """
+    service = find_service(open_workspace(target), name)
+    return None if service is None else _log_tail(service)
+
+
 def _log_tail(service: Webservice) -> str | None:
     with explained(DeploymentError, f"read the log of service '{service.name}'", "Look at it in the studio."):
         text = service.get_logs() or ""
     return "\n".join(text.splitlines()[-_LOG_LINES:]) or None
 
 
-def endpoint(service: Webservice, stage: Stage, cluster: ReadyCompute | None) -> Endpoint:
+def find_endpoint(target: WorkspaceTarget, deployment: DeploymentSettings, stage: Stage) -> Endpoint | None:
+    """The service of a stage as it is now; None when there is none.
+
+    Raises:
+        DeploymentError: Azure does not say.
+    """
+    name = service_name(deployment, stage)
+    with explained(DeploymentError, f"ask for service '{name}'", "Look at it in the Azure ML studio."):
+        service = find_service(open_workspace(target), name)
+    return None if service is None else endpoint_of(service, stage)
+
+
+def endpoint_of(service: Webservice, stage: Stage) -> Endpoint:
     """A service as a value."""
     return Endpoint(
         stage=stage,
         service=service.name,
-        compute_type="ACI" if cluster is None else "AKS",
-        cluster_purpose=None if cluster is None else cluster.cluster_purpose,
+        compute_type="ACI" if stage == "dev" else "AKS",
+        cluster_purpose=_PURPOSES[stage],
         state=service.state,
         scoring_uri=service.scoring_uri,
         swagger_uri=service.swagger_uri,
         auth_enabled=bool(service.auth_enabled or getattr(service, "token_auth_enabled", False)),
-        model_ids=tuple(model.id for model in service.models or ()),
+        model_ids=tuple(model.id for model in served_models(service)),
     )
 
 
@@ -254,3 +290,5 @@ def delete_service(target: WorkspaceTarget, name: str) -> None:
 
 deploy_task = azure_operation("deployment", lasting=True)(deploy)
 delete_service_task = azure_operation("delete service")(delete_service)
+find_endpoint_task = azure_operation("find service")(find_endpoint)
+service_log_task = azure_operation("service log")(service_log)

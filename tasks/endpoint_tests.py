@@ -8,11 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from settings.deployment import EndpointTestSettings
 from settings.workspace import WorkspaceTarget
+from tasks.endpoint_contract import broken_by, differs, wrong_inputs
 from tasks.errors import EndpointTestError
 from tasks.operation import azure_operation, explained
 from tasks.progress import report
@@ -28,27 +30,38 @@ _SHOWN_CHARACTERS = 300
 def run_endpoint_tests(
     target: WorkspaceTarget, settings: EndpointTestSettings, endpoint: Endpoint
 ) -> tuple[TestResult, ...]:
-    """Send the sample, let the user's own check look at the answer, and see that the door is locked.
+    """Send the samples, look at the answers, see that the door is locked and that wrong input is refused.
 
     Raises:
         EndpointTestError: a file of the settings is not there, or the keys cannot be read. A test that does not pass
             is no exception but a value.
     """
-    directory = Path(settings.source_directory)
-    sample = _sample(directory / settings.sample)
+    directory, seconds = Path(settings.source_directory), settings.timeout_seconds
+    sample = json_file(directory / settings.sample)
     check = directory / settings.entry_script
     if not check.is_file():
         raise EndpointTestError(
             f"The check {check} is not there.", "Correct deployment.endpoint_tests in the settings."
         )
-    headers = {"Content-Type": "application/json", **_authorization(target, endpoint)}
+    headers = request_headers(target, endpoint)
     tests: list[tuple[str, Callable[[], tuple[bool, str]]]] = [
-        ("scores the sample", lambda: _scores(endpoint, headers, sample, check, settings.timeout_seconds)),
+        ("scores the sample", partial(_scores, endpoint, headers, sample, check, seconds)),
     ]
+    for name, further in settings.samples.items():
+        request = json_file(directory / further.request)
+        if further.expected is None:
+            tests.append((f"scores '{name}'", partial(_scores, endpoint, headers, request, check, seconds)))
+        else:
+            expected = json.loads(json_file(directory / further.expected))
+            tolerance = further.relative_tolerance
+            as_expected = partial(_answers, endpoint, headers, request, expected, tolerance, seconds)
+            tests.append((f"answers '{name}' as expected", as_expected))
     if endpoint.auth_enabled:
-        tests.append(("refuses a call without a key", lambda: _refuses(endpoint, sample, settings.timeout_seconds)))
+        tests.append(("refuses a call without a key", partial(_refuses, endpoint, sample, seconds)))
     if endpoint.swagger_uri is not None:
-        tests.append(("describes itself in Swagger", lambda: _describes(endpoint, headers, settings.timeout_seconds)))
+        tests.append(("describes the sample in Swagger", partial(_describes, endpoint, headers, sample, seconds)))
+    if settings.wrong_input:
+        tests.append(("refuses wrong input", partial(_refuses_wrong_input, endpoint, headers, sample, seconds)))
     results = []
     for name, test in tests:
         report(name)
@@ -57,15 +70,25 @@ def run_endpoint_tests(
     return tuple(results)
 
 
-def _sample(path: Path) -> bytes:
+def json_file(path: Path) -> bytes:
+    """The content of a JSON file under code/testing.
+
+    Raises:
+        EndpointTestError: it is not there, or no JSON.
+    """
     try:
         content = path.read_bytes()
         json.loads(content)
     except (OSError, ValueError) as error:
         raise EndpointTestError(
-            f"The sample request {path} cannot be used: {error}.", "Correct deployment.endpoint_tests.sample."
+            f"The sample {path} cannot be used: {error}.", "Correct deployment.endpoint_tests in the settings."
         ) from error
     return content
+
+
+def request_headers(target: WorkspaceTarget, endpoint: Endpoint) -> dict[str, str]:
+    """The headers of a scoring request, with the service's key or token where it wants one."""
+    return {"Content-Type": "application/json", **_authorization(target, endpoint)}
 
 
 def _authorization(target: WorkspaceTarget, endpoint: Endpoint) -> dict[str, str]:
@@ -134,14 +157,43 @@ def _refuses(endpoint: Endpoint, sample: bytes, seconds: float) -> tuple[bool, s
     return answer.status_code in (401, 403), f"HTTP {answer.status_code}"
 
 
-def _describes(endpoint: Endpoint, headers: dict[str, str], seconds: float) -> tuple[bool, str]:
+def _answers(
+    endpoint: Endpoint, headers: dict[str, str], request: bytes, expected: Any, tolerance: float, seconds: float
+) -> tuple[bool, str]:
+    import requests
+
+    answer = requests.post(endpoint.scoring_uri, data=request, headers=headers, timeout=seconds)
+    if answer.status_code != 200:
+        return False, _said(answer)
+    try:
+        differences = list(differs(answer.json(), expected, tolerance))
+    except ValueError:
+        differences = [f"it is no JSON: {answer.text[:_SHOWN_CHARACTERS].strip()}"]
+    return not differences, "; ".join(differences[:3]) or f"answered {answer.text[:_SHOWN_CHARACTERS].strip()}"
+
+
+def _describes(endpoint: Endpoint, headers: dict[str, str], sample: bytes, seconds: float) -> tuple[bool, str]:
     import requests
 
     answer = requests.get(str(endpoint.swagger_uri), headers=headers, timeout=seconds)
     if answer.status_code != 200:
         return False, _said(answer)
-    paths = sorted(answer.json().get("paths", {}))
-    return "/score" in paths, f"paths {', '.join(paths) or 'none'}"
+    swagger = answer.json()
+    problems = list(broken_by(json.loads(sample), swagger))
+    return not problems, "; ".join(problems[:3]) or f"paths {', '.join(sorted(swagger['paths']))}"
+
+
+def _refuses_wrong_input(
+    endpoint: Endpoint, headers: dict[str, str], sample: bytes, seconds: float
+) -> tuple[bool, str]:
+    import requests
+
+    said = {}
+    for wrong, body in wrong_inputs(json.loads(sample)):
+        answer = requests.post(endpoint.scoring_uri, data=body, headers=headers, timeout=seconds)
+        said[wrong] = answer.status_code
+    taken = [f"{wrong}: HTTP {status}" for wrong, status in said.items() if not 400 <= status < 500]
+    return not taken, "; ".join(taken) or f"{len(said)} of {len(said)} refused with 4xx"
 
 
 def _said(answer: requests.Response) -> str:

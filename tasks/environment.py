@@ -6,7 +6,9 @@ how-to-use-environments; SDK: ``azureml.core.Environment``.
 
 from __future__ import annotations
 
+import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,12 +26,15 @@ from tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
     from azureml.core import Environment
+    from azureml.core.conda_dependencies import CondaDependencies
 
     from settings.deployment import ImageSettings
     from settings.experiment import RegistrySettings
 
-# The package that brings each framework; `other` brings none.
+# The package that brings each framework, on PyPI; conda may call it otherwise. `other` brings none.
 _FRAMEWORK_PACKAGES = {"sklearn": "scikit-learn", "pytorch": "torch", "tensorflow": "tensorflow", "chainer": "chainer"}
+_CONDA_NAMES = {"torch": "pytorch"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what a requirement of pip and a specification of conda begin with
 
 # Any of these gives a training script `azureml.core.Run`, and a service Azure's inference server.
 _RUN_PACKAGES = ("azureml-core", "azureml-defaults", "azureml-sdk")
@@ -37,41 +42,117 @@ _SERVER_PACKAGES = ("azureml-defaults", "azureml-inference-server-http")
 
 
 def register_training_environment(target: WorkspaceTarget, experiment: ExperimentSettings) -> RegisteredEnvironment:
-    """The environment in which the training script runs.
+    """The environment in which the training script runs: registered from the settings, or found where they say so.
 
     Raises:
-        EnvironmentBuildError: a file of packages is not there or does not parse, or Azure refuses the environment.
+        EnvironmentBuildError: a file of packages does not parse, Azure refuses the environment, or it is not there.
+    """
+    if experiment.use_custom_environment:
+        return find_environment(target, experiment.environment, experiment.environment_version)
+    return _register(target, training_environment(experiment))
+
+
+def training_environment(experiment: ExperimentSettings) -> Environment:
+    """The environment in which the training script runs, as the settings want it; not registered yet.
+
+    Raises:
+        EnvironmentBuildError: a file of packages does not parse.
     """
     from azureml.core import Environment
+
+    environment = Environment(experiment.environment)
+    if experiment.user_managed:
+        environment.python.user_managed_dependencies = True
+        environment.python.interpreter_path = experiment.interpreter_path or environment.python.interpreter_path
+    else:
+        environment.python.conda_dependencies = _training_dependencies(experiment)
+    _container(environment, experiment.docker.custom_image, experiment.docker.custom_image_registry_details)
+    return environment
+
+
+def _training_dependencies(experiment: ExperimentSettings) -> CondaDependencies:
     from azureml.core.conda_dependencies import CondaDependencies
 
-    environment = Environment(f"{experiment.name}-training")
-    given = experiment.dependencies
+    given, directory = experiment.dependencies, Path(experiment.source_directory)
+    framework = framework_requirement(experiment)
     if given.conda_dependencies_file is not None:
-        path = _file(experiment.source_directory, given.conda_dependencies_file, "conda_dependencies_file")
+        path = directory / given.conda_dependencies_file
         with explained(EnvironmentBuildError, f"read the conda file {path}", "Correct it."):
             dependencies = CondaDependencies(str(path))
-    else:
-        packages = list(given.pip_packages)
-        if given.pip_requirements_file is not None:
-            path = _file(experiment.source_directory, given.pip_requirements_file, "pip_requirements_file")
-            lines = (line.strip() for line in path.read_text().splitlines())
+        listed = [*dependencies.conda_packages, *dependencies.pip_packages]
+        # The file says what there is; only a version that the settings ask for is added to it.
+        if "==" in framework and not lists(listed, framework):
+            dependencies.add_pip_package(framework)
+        return dependencies
+    packages = list(given.pip_packages)
+    if given.pip_requirements_file is not None:
+        path = directory / given.pip_requirements_file
+        with explained(EnvironmentBuildError, f"read the requirements file {path}", "Correct it."):
+            lines = (line.partition(" #")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
             packages += [line for line in lines if line and not line.startswith("#")]
-        packages = _with_framework(packages, experiment)
-        packages = with_one_of(packages, _RUN_PACKAGES, f"azureml-core=={version('azureml-core')}")
-        dependencies = _conda_dependencies(given.conda_packages, packages, None)
-    environment.python.conda_dependencies = dependencies
-    environment.python.user_managed_dependencies = experiment.user_managed
-    _container(environment, experiment.docker.custom_image, experiment.docker.custom_image_registry_details)
-    return _register(target, environment)
+    if framework and not lists([*given.conda_packages, *packages], framework):
+        packages.append(framework)
+    packages = with_one_of(packages, _RUN_PACKAGES, f"azureml-core=={version('azureml-core')}")
+    return _conda_dependencies(given.conda_packages, packages, None)
+
+
+def framework_requirement(experiment: ExperimentSettings) -> str:
+    """What brings the framework of the settings: ``scikit-learn==1.7.2``, the newest without a version, or ""."""
+    name = experiment.framework.name
+    package = _FRAMEWORK_PACKAGES.get(name, "")
+    wanted = getattr(experiment.framework, name).framework_version
+    return f"{package}=={wanted}" if package and wanted else package
+
+
+def lists(packages: Sequence[str], requirement: str) -> bool:
+    """Whether the package of ``requirement`` is among ``packages``, of pip or conda, in whatever version."""
+    wanted = _package_name(requirement)
+    names = {wanted, _CONDA_NAMES.get(wanted or "")} - {None}
+    found = (_NAME.match(package.rpartition("::")[2]) for package in packages)
+    return any(match is not None and canonicalize_name(match[0]) in names for match in found)
+
+
+def packages_to_change(experiment: ExperimentSettings, build_log: str | None) -> str:
+    """What to do about an environment that cannot be built: names the option whose package the build's log names."""
+    if experiment.use_custom_environment:
+        return f"Mend environment '{experiment.environment}' in the workspace."
+    if experiment.user_managed:
+        return "Correct experiment.interpreter_path, or set experiment.user_managed to false."
+    name, framework = experiment.framework.name, framework_requirement(experiment)
+    if "==" in framework and framework.partition("==")[0] in (build_log or ""):
+        return (
+            f"Change experiment.framework.{name}.framework_version: {framework} cannot be installed there, as the end "
+            "of the build's log says."
+        )
+    return "Change the packages in experiment.dependencies as the end of the build's log says."
+
+
+def find_environment(target: WorkspaceTarget, name: str, wanted: str | None) -> RegisteredEnvironment:
+    """An environment as it is registered in the workspace; None for its latest version.
+
+    Raises:
+        EnvironmentBuildError: there is none of that name and version.
+    """
+    from azureml.core import Environment
+
+    with explained(EnvironmentBuildError, f"use environment '{name}'", "Register it, or correct its name or version."):
+        found = Environment.get(open_workspace(target), name, wanted)
+    return RegisteredEnvironment(name=found.name, version=str(found.version))
 
 
 def register_scoring_environment(target: WorkspaceTarget, image: ImageSettings) -> RegisteredEnvironment:
     """The environment in which the scoring script runs, with Azure's inference server in it.
 
     Raises:
-        EnvironmentBuildError: Azure refuses the environment.
+        EnvironmentBuildError: Azure refuses the environment, or it is not there.
     """
+    if image.use_custom_environment:
+        return find_environment(target, image.name, None)
+    return _register(target, scoring_environment(image))
+
+
+def scoring_environment(image: ImageSettings) -> Environment:
+    """The environment in which the scoring script runs, as the settings want it; not registered yet."""
     from azureml.core import Environment
 
     environment = Environment(image.name)
@@ -80,7 +161,7 @@ def register_scoring_environment(target: WorkspaceTarget, image: ImageSettings) 
     packages = with_one_of(given.pip_packages, _SERVER_PACKAGES, f"azureml-defaults{pin}")
     environment.python.conda_dependencies = _conda_dependencies(given.conda_packages, packages, given.python_version)
     _container(environment, image.docker.custom_image, image.docker.custom_image_registry_details)
-    return _register(target, environment)
+    return environment
 
 
 def with_one_of(packages: Sequence[str], names: Sequence[str], otherwise: str) -> list[str]:
@@ -96,34 +177,17 @@ def _package_name(requirement: str) -> str | None:
         return None  # an option of pip, such as --extra-index-url
 
 
-def _with_framework(packages: Sequence[str], experiment: ExperimentSettings) -> list[str]:
-    framework = experiment.framework.name
-    package = _FRAMEWORK_PACKAGES.get(framework)
-    wanted = getattr(experiment.framework, framework).framework_version
-    if package is None:
-        return [*packages]
-    if wanted is None:
-        return with_one_of(packages, (package,), package)
-    others = [listed for listed in packages if _package_name(listed) != package]
-    return [*others, f"{package}=={wanted}"]
-
-
-def _conda_dependencies(conda: Sequence[str], pip: Sequence[str], python: str | None) -> object:
+def _conda_dependencies(conda: Sequence[str], pip: Sequence[str], python: str | None) -> CondaDependencies:
+    """Exactly what is listed: ``CondaDependencies.create`` adds an azureml package, and refuses options of pip."""
+    import yaml
     from azureml.core.conda_dependencies import CondaDependencies
 
-    dependencies = CondaDependencies.create(
-        conda_packages=list(conda),
-        pip_packages=list(pip),
-        python_version=python or f"{sys.version_info.major}.{sys.version_info.minor}",
-        # The SDK would add its own idea of azureml-defaults.
-        pin_sdk_version=False,
-    )
-    # `create` adds azureml-defaults when no azureml package is listed; what is listed above is all that is wanted.
-    listed = {_package_name(package) for package in pip}
-    for added in list(dependencies.pip_packages):
-        if _package_name(added) not in listed and added not in pip:
-            dependencies.remove_pip_package(added)
-    return dependencies
+    version = python or f"{sys.version_info.major}.{sys.version_info.minor}"
+    dependencies = [f"python={version}", *conda, {"pip": list(pip)}]
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "conda.yml")
+        file.write_text(yaml.safe_dump({"channels": ["conda-forge"], "dependencies": dependencies}), encoding="utf-8")
+        return CondaDependencies(str(file))
 
 
 def _container(environment: Environment, image: str | None, registry: RegistrySettings) -> None:
@@ -137,21 +201,37 @@ def _container(environment: Environment, image: str | None, registry: RegistrySe
         environment.docker.base_image_registry.password = None if password is None else password.get_secret_value()
 
 
-def _file(directory: str, name: str, option: str) -> Path:
-    path = Path(directory) / name
-    if not path.is_file():
-        raise EnvironmentBuildError(
-            f"The file {path} that experiment.dependencies.{option} names is not there.", "Correct the path."
-        )
-    return path
-
-
 def _register(target: WorkspaceTarget, environment: Environment) -> RegisteredEnvironment:
     with explained(
         EnvironmentBuildError, f"register environment '{environment.name}'", "Check its packages in the settings."
     ):
         registered = environment.register(open_workspace(target))
     return RegisteredEnvironment(name=registered.name, version=str(registered.version))
+
+
+def pip_packages(environment: Environment) -> tuple[str, ...]:
+    """Its requirements for pip, and options such as ``--extra-index-url``."""
+    return tuple(environment.python.conda_dependencies.pip_packages)
+
+
+def latest_if_same(target: WorkspaceTarget, environment: Environment) -> RegisteredEnvironment | None:
+    """The latest version that is registered under the name of ``environment``, when it says the same."""
+    from azureml.core import Environment as Environments
+
+    with explained(EnvironmentBuildError, f"ask for environment '{environment.name}'", "Look at it in the studio."):
+        registered = Environments.list(open_workspace(target)).get(environment.name)
+    if registered is None or _content(registered) != _content(environment):
+        return None
+    return RegisteredEnvironment(name=registered.name, version=str(registered.version))
+
+
+def _content(environment: Environment) -> tuple[object, ...]:
+    """What the settings say of an environment; Azure fills in the rest."""
+    import yaml
+
+    python, docker = environment.python, environment.docker
+    packages = yaml.safe_load(python.conda_dependencies.serialize_to_string())
+    return packages, python.user_managed_dependencies, docker.base_image
 
 
 register_training_environment_task = azure_operation("training environment")(register_training_environment)

@@ -4,15 +4,19 @@ Exception
 └── MlopsError
     ├── ConnectionToAzureError   no login, no network, no trust in the server's certificate
     ├── WorkspaceError           the workspace cannot be had or made
+    ├── DataError                a data set cannot be read, or not be compared with its reference
     ├── ComputeError             a compute target cannot be had, made or changed
     ├── EnvironmentBuildError    an environment cannot be registered or built
     ├── TrainingError            the run failed, was cancelled, or left no model
     ├── MetricNotLogged          the gate's metric is not among those of a run
     ├── MetricNotFinite          the gate's metric is NaN or infinite
+    ├── TestSetError             the predictions on the test data are not there, or cannot be compared
     ├── RegistrationError        the model cannot be registered
     ├── ProfilingError           the model cannot be profiled
     ├── DeploymentError          a service does not get healthy
     ├── EndpointTestError        a service answers, but wrongly
+    ├── LoadTestError            a service misses its objectives under load
+    ├── CanaryError              a new version does not hold beside the former one
     └── OperationTimeout         an operation took longer than its own deadline
 """
 
@@ -56,6 +60,10 @@ class WorkspaceError(MlopsError):
     """The workspace cannot be had or made."""
 
 
+class DataError(MlopsError):
+    """A data set cannot be read, or cannot be compared with its reference."""
+
+
 class ComputeError(MlopsError):
     """A compute target cannot be had, made or changed."""
 
@@ -76,6 +84,12 @@ class MetricNotFinite(MlopsError):  # noqa: N818
     """A metric that the gate compares is NaN or infinite."""
 
 
+class TestSetError(MlopsError):
+    """The predictions on the test data are not there, or cannot be compared."""
+
+    __test__ = False  # pytest collects classes by this name
+
+
 class RegistrationError(MlopsError):
     """The model cannot be registered."""
 
@@ -90,6 +104,14 @@ class DeploymentError(MlopsError):
 
 class EndpointTestError(MlopsError):
     """A service answers, but wrongly."""
+
+
+class LoadTestError(MlopsError):
+    """A service misses its objectives under load."""
+
+
+class CanaryError(MlopsError):
+    """A new version does not hold beside the former one."""
 
 
 class OperationTimeout(MlopsError):  # noqa: N818

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect import task
@@ -25,6 +27,8 @@ _RETRIES = 3
 _FIRST_DELAY_SECONDS = 2.0
 _JITTER = 0.5
 _TIMEOUT_SECONDS = 15 * 60.0
+# azureml's compute targets put the answer of Azure Resource Manager into their exception as the bytes that came.
+_QUOTED_ANSWER = re.compile(r"^Content: (b(['\"]).*\2)$", re.MULTILINE | re.DOTALL)
 
 
 def retry_when_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
@@ -38,8 +42,13 @@ def retry_when_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> b
     return isinstance(error, BaseException) and is_transient(error)
 
 
-LASTING = "lasting"
-"""The tag of tasks that may take minutes or hours."""
+def is_lasting(operation: Task[..., Any]) -> bool:
+    """Whether an operation may take minutes or hours: it then has a deadline of its own, and no common limit.
+
+    Not told by a tag: for tags Prefect asks the server for a concurrency slot before each task, which takes two
+    seconds when the connection was idle for five.
+    """
+    return operation.timeout_seconds is None
 
 
 def azure_operation(name: str, *, lasting: bool = False) -> Callable[[Callable[P, R]], Task[P, R]]:
@@ -56,7 +65,6 @@ def azure_operation(name: str, *, lasting: bool = False) -> Callable[[Callable[P
         return task(
             name=name,
             task_run_name=name,
-            tags={LASTING} if lasting else None,
             cache_policy=NO_CACHE,
             persist_result=False,
             timeout_seconds=None if lasting else _TIMEOUT_SECONDS,
@@ -80,6 +88,17 @@ def first_sentences(message: str | None) -> str:
     return f": {told.rstrip('.')}" if told else ""
 
 
+def said_by_azure(error: BaseException) -> str:
+    """What an exception of the SDK says, on one line; of a whole HTTP answer that it quotes, Azure's own message."""
+    text = str(getattr(error, "message", None) or error)
+    quoted = _QUOTED_ANSWER.search(text)
+    if quoted is not None:
+        # What is no JSON of Azure's is shown as it is.
+        with suppress(ValueError, SyntaxError, TypeError, KeyError):
+            text = str(json.loads(ast.literal_eval(quoted[1]))["error"]["message"])
+    return " ".join(text.split())
+
+
 @contextmanager
 def explained(kind: type[MlopsError], what: str, next_step: str) -> Iterator[None]:
     """Turn the SDK's exceptions into one sentence about ``what``; the original stays the cause.
@@ -99,7 +118,7 @@ def explained(kind: type[MlopsError], what: str, next_step: str) -> Iterator[Non
                 "set workspace.cloud to emulator to run on this machine.",
             ) from error
         status = http_status(error)
-        reason = " ".join(str(getattr(error, "message", None) or error).split())
+        reason = said_by_azure(error)
         if status in (401, 403):
             raise ConnectionToAzureError(
                 f"Azure refused to {what} (HTTP {status}): {reason}",

@@ -5,15 +5,17 @@ Azure: https://learn.microsoft.com/azure/machine-learning/v1/how-to-deploy-profi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from settings.deployment import DeploymentSettings
+from settings.deployment import DeploymentSettings, EndpointTestSettings, ProfilingSettings
 from settings.workspace import WorkspaceTarget
 from tasks.deployment import inference_configuration
+from tasks.endpoint_tests import json_file
 from tasks.errors import ProfilingError
 from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import report
@@ -24,6 +26,7 @@ from tasks.workspace import open_workspace
 if TYPE_CHECKING:
     from azureml.core import Dataset, Workspace
 
+_FILE = "requests.jsonl"
 _ROWS = 20
 _LOG_LINES = 30
 
@@ -33,11 +36,13 @@ def profile_model(
     deployment: DeploymentSettings,
     model: RegisteredModel,
     scoring: Scoring,
+    sample_path: str,
     minutes: float,
 ) -> ModelProfile:
-    """Load one replica with the sample request and bring back what Azure recommends for it.
+    """Load one replica with the sample request, and bring back what Azure recommends for it, within the bounds.
 
     Args:
+        sample_path: of :func:`upload_sample`.
         minutes: the deadline.
 
     Raises:
@@ -47,12 +52,10 @@ def profile_model(
     from azureml.core import Model
 
     workspace = open_workspace(target)
-    tests = deployment.endpoint_tests
     name = f"profile-{uuid.uuid4().hex[:12]}"
     what = f"profile model {model.model_id}"
     with explained(ProfilingError, what, "Look at the log below; the scoring script must answer the sample."):
-        report("uploading the sample")
-        dataset = _sample_dataset(workspace, Path(tests.source_directory) / tests.sample, name)
+        dataset = _sample_dataset(workspace, sample_path)
         report("measuring")
         profile = Model.profile(
             workspace,
@@ -63,22 +66,69 @@ def profile_model(
         )
         within(minutes, what, lambda: profile.wait_for_completion(show_output=False))
         details = profile.get_details()
-    return _value(name, model, details)
+    measured = _value(name, model, details)
+    bounded = within_bounds(measured, deployment.profiling)
+    report(f"{bounded.cpu:g} CPU, {bounded.memory_gb:g} GB")
+    return bounded
 
 
-def _sample_dataset(workspace: Workspace, sample: Path, name: str) -> Dataset:
-    """The sample request, one JSON text a row, as the tabular data set that Model.profile reads."""
+def upload_sample(target: WorkspaceTarget, tests: EndpointTestSettings) -> str:
+    """Put the sample request, one JSON text a row, where Model.profile reads it.
+
+    Returns its path on the default datastore, which is made of its content: the same sample is uploaded once.
+
+    Raises:
+        EndpointTestError: the sample is not there.
+        ProfilingError: Azure refuses it.
+    """
+    from azureml.core import Dataset
+
+    row = json.dumps(json.loads(json_file(Path(tests.source_directory) / tests.sample)))
+    folder = f"profiling/{hashlib.sha256(row.encode()).hexdigest()[:16]}"
+    with explained(ProfilingError, "upload the sample request", "Check the workspace's default datastore."):
+        datastore = open_workspace(target).get_default_datastore()
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory, _FILE).write_text((row + "\n") * _ROWS)
+            Dataset.File.upload_directory(directory, (datastore, folder), overwrite=True, show_progress=False)
+    return f"{folder}/{_FILE}"
+
+
+def _sample_dataset(workspace: Workspace, path: str) -> Dataset:
     from azureml.core import Dataset
     from azureml.data.dataset_type_definitions import PromoteHeadersBehavior
 
-    row = json.dumps(json.loads(sample.read_text()))
-    place = (workspace.get_default_datastore(), f"profiling/{name}")
-    with tempfile.TemporaryDirectory() as directory:
-        Path(directory, "requests.jsonl").write_text((row + "\n") * _ROWS)
-        Dataset.File.upload_directory(directory, place, overwrite=True, show_progress=False)
+    # Model.profile reads all of it; to have it read for validation and for types first would only take longer.
     return Dataset.Tabular.from_delimited_files(
-        (place[0], f"{place[1]}/requests.jsonl"), separator="\n", header=PromoteHeadersBehavior.NO_HEADERS
+        (workspace.get_default_datastore(), path),
+        validate=False,
+        infer_column_types=False,
+        separator="\n",
+        header=PromoteHeadersBehavior.NO_HEADERS,
     )
+
+
+def within_bounds(profile: ModelProfile, bounds: ProfilingSettings) -> ModelProfile:
+    """The profile with at most what the settings allow, and sentences about what was lowered."""
+    capped, changes = [], {}
+    for name, most, what in (
+        ("cpu", bounds.max_cpu_cores, "CPU cores"),
+        ("memory_gb", bounds.max_memory_gb, "GB of memory"),
+    ):
+        recommended = getattr(profile, name)
+        if most is not None and recommended > most:
+            changes[name] = most
+            capped.append(f"{most:g} {what} instead of the recommended {recommended:g}, by deployment.profiling")
+    return profile.model_copy(update={**changes, "capped": tuple(capped)})
+
+
+def resources_missing(deployment: DeploymentSettings) -> list[str]:
+    """The options that would have to be set for the services to do without a profile."""
+    return [
+        f"{stage}.{name}"
+        for stage in ("dev_deployment", "test_deployment", "prod_deployment")
+        for name in ("cpu_cores", "memory_gb")
+        if getattr(getattr(deployment, stage), name) is None
+    ]
 
 
 def _value(name: str, model: RegisteredModel, details: dict[str, Any]) -> ModelProfile:
@@ -89,7 +139,6 @@ def _value(name: str, model: RegisteredModel, details: dict[str, Any]) -> ModelP
             "Mend the scoring script or its packages.",
             log_tail=_log_tail(details.get("errorLogsUri")),
         )
-    report(f"{details['recommendedCpu']:g} CPU, {details['recommendedMemoryInGB']:g} GB")
     return ModelProfile(
         name=name,
         cpu=details["recommendedCpu"],
@@ -113,3 +162,4 @@ def _log_tail(address: str | None) -> str | None:
 
 
 profile_model_task = azure_operation("profile", lasting=True)(profile_model)
+upload_sample_task = azure_operation("profile sample")(upload_sample)

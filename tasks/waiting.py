@@ -9,7 +9,7 @@ from contextvars import copy_context
 from typing import TypeVar
 
 from tasks.errors import OperationTimeout
-from tasks.progress import report
+from tasks.progress import report, report_percent
 
 T = TypeVar("T")
 
@@ -35,12 +35,14 @@ def poll(
     what: str,
     minutes: float,
     describe: Callable[[T], str] = str,
+    percent: Callable[[T], float] | None = None,
 ) -> T:
     """Read again and again until ``finished``, reporting each value that is new.
 
     Args:
         what: the operation and its resource, for the error: "training run x".
         minutes: the deadline.
+        percent: how far a value shows the operation to be, from 0 to 100.
 
     Raises:
         OperationTimeout: the deadline has passed; names the last value.
@@ -52,6 +54,8 @@ def poll(
         if (described := describe(value)) != shown:
             report(described)
             shown = described
+            if percent is not None:
+                report_percent(percent(value))
         if finished(value):
             return value
         if time.monotonic() + pause > deadline:

@@ -113,14 +113,9 @@ class ExecutionService(Service):
                 there is no run.
         """
         history = self.emulator.history.store
+        definition = self.checked(workspace, experiment, definition, snapshot_id)
         configuration = parse_configuration(definition)
-        self._check_target(workspace, configuration)
         input_datasets = self._input_datasets(workspace, configuration)
-        environment = self.emulator.environments.store.resolve(
-            workspace, f"Experiment {experiment.name} Environment", configuration.environment
-        )
-        definition = {**definition, "environment": environment.payload()}
-        snapshot = self.emulator.content.store.snapshot(workspace, snapshot_id)
         if history.definition(workspace, run_id) is not None:
             raise ServiceError(409, "Conflict", f"A run '{run_id}' was submitted before: choose another id.")
         patch: Record = {
@@ -134,12 +129,26 @@ class ExecutionService(Service):
             f"/experiments/{quote(experiment.name)}/runs/{quote(run_id)}/cancel",
             # Not the snapshot's: an unchanged directory keeps the one that an earlier commit has made, and the SDK adds
             # the revision of today to the run itself.
-            "properties": {SNAPSHOT_PROPERTY: snapshot.id, "_azureml.ComputeTargetType": "amlctrain"},
+            "properties": {SNAPSHOT_PROPERTY: snapshot_id, "_azureml.ComputeTargetType": "amlctrain"},
         }
         run = history.upsert(workspace, experiment, run_id, patch, created_by)
         history.put_definition(workspace, run_id, definition)
-        self._supervisor.launch(workspace, run, parse_configuration(definition))
+        self._supervisor.launch(workspace, run, configuration)
         return run
+
+    def checked(self, workspace: Workspace, experiment: Experiment, definition: Record, snapshot_id: str) -> Record:
+        """The run configuration of a submission that can be carried out, with its environment registered.
+
+        Raises:
+            ServiceError: 400, 404 or 501 for what cannot be.
+        """
+        configuration = parse_configuration(definition)
+        self._check_target(workspace, configuration)
+        self.emulator.content.store.snapshot(workspace, snapshot_id)
+        environment = self.emulator.environments.store.resolve(
+            workspace, f"Experiment {experiment.name} Environment", configuration.environment
+        )
+        return {**definition, "environment": environment.payload()}
 
     def _input_datasets(self, workspace: Workspace, configuration: RunConfiguration) -> list[Record]:
         """What ``run.get_details()["inputDatasets"]`` reads. Each data set and datastore must be there.

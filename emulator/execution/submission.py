@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import Field, PositiveInt, ValidationError
@@ -37,6 +38,13 @@ class PyTorchSection(Section):
     process_count: PositiveInt | None = None
 
 
+class HistorySection(Section):
+    """``azureml.core.runconfig.HistoryConfiguration``."""
+
+    output_collection: bool = True
+    directories_to_watch: tuple[str, ...] = ()
+
+
 class RunConfiguration(Section):
     """``azureml.core.RunConfiguration`` as far as it is executed. ``max_run_duration_seconds``: ``None`` is endless.
 
@@ -53,6 +61,7 @@ class RunConfiguration(Section):
     mpi: MpiSection = MpiSection()
     tensorflow: TensorflowSection = TensorflowSection()
     pytorch: PyTorchSection = PyTorchSection()
+    history: HistorySection = HistorySection()
     max_run_duration_seconds: float | None = None
     environment: Record
     environment_variables: dict[str, str] = Field(default_factory=dict)
@@ -64,6 +73,12 @@ class RunConfiguration(Section):
     def title(self) -> str:
         """What runs, for messages."""
         return f"Script '{self.script}'" if self.script else "The command"
+
+    @property
+    def collected(self) -> tuple[str, ...]:
+        """The directories whose files become the run's, relative to its working directory."""
+        watched = ("logs", *self.history.directories_to_watch)
+        return tuple(dict.fromkeys(("outputs", *watched) if self.history.output_collection else watched))
 
     @property
     def shell_command(self) -> str | None:
@@ -123,4 +138,7 @@ def parse_configuration(record: Record) -> RunConfiguration:
     if not configuration.script and not configuration.command:
         raise bad_request("The run configuration has neither a script nor a command.")
     configuration.distribution  # noqa: B018 - refuses what cannot be
+    for directory in map(PurePosixPath, configuration.collected):
+        if directory.is_absolute() or ".." in directory.parts:
+            raise bad_request(f"directories_to_watch has '{directory}', which is not in the run's working directory.")
     return configuration

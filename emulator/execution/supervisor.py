@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("emulator.execution")
 
 _ORIGIN = "ExperimentRun"
-_COLLECTED = ("outputs", "logs")  # directories whose files become the run's
 _BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _TAIL_LINES = 30
 SNAPSHOT_PROPERTY = "ContentSnapshotId"
@@ -175,7 +174,7 @@ class RunSupervisor:
                 await self._run_in_time(run, configuration, nodes, carry_out(nodes, data))
             finally:
                 if not self._stopping and not allocation.lost.is_set():
-                    await self._collect(workspace, run, nodes, allocation.count, data)
+                    await self._collect(workspace, run, configuration.collected, nodes, allocation.count, data)
         finally:
             await asyncio.to_thread(shutil.rmtree, nodes.root, ignore_errors=True)
 
@@ -263,7 +262,7 @@ class RunSupervisor:
             try:
                 await run_remotely(place, command, variables, client, LOG)
             finally:
-                made = [nodes.directory(0) / name for name in _COLLECTED]
+                made = [nodes.directory(0) / name for name in configuration.collected]
                 await asyncio.shield(fetch(place, [*made, *(local for local, _ in data.uploads)]))
 
     def _variables(
@@ -280,10 +279,18 @@ class RunSupervisor:
         )
         return process_environment(self._context(workspace, run), configuration, interpreter, client, machine)
 
-    async def _collect(self, workspace: Workspace, run: Run, nodes: Nodes, count: int, data: StagedData) -> None:
+    async def _collect(
+        self,
+        workspace: Workspace,
+        run: Run,
+        directories: tuple[str, ...],
+        nodes: Nodes,
+        count: int,
+        data: StagedData,
+    ) -> None:
         self._emulator.history.store.transition(workspace, run.run_id, "Finalizing")
         for number in range(count):
-            for name in _COLLECTED:
+            for name in directories:
                 await self._emulator.artifacts.add_folder(
                     workspace, _ORIGIN, run.data_container_id, name, nodes.directory(number) / name
                 )
@@ -342,9 +349,9 @@ class RunSupervisor:
             self._pools[key] = NodePool(self._emulator.state, lambda: self._scale(workspace, compute))
         return self._pools[key]
 
-    def _scale(self, workspace: Workspace, compute: str) -> Scale:
+    def _scale(self, workspace: Workspace, compute: str) -> Scale | None:
         found = self._emulator.management.store.find_compute(workspace, compute)
-        return Scale(0, 0, 0) if found is None else found.scale
+        return None if found is None else found.scale
 
 
 async def _unless_lost(attempt: Coroutine[Any, Any, None], allocation: Allocation) -> bool:

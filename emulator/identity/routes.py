@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 import time
 import uuid
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from typing import Any
 import jwt
 from aiohttp import web
 
-from emulator.errors import ServiceError
+from emulator.errors import ServiceError, StartupError
 from emulator.routing import Request, Route, answer
 from emulator.service import Service
 
 TENANT = "adfs"
+_TOKEN_SECONDS_VARIABLE = "AZUREML_EMULATOR_TOKEN_SECONDS"  # noqa: S105 - a name, no secret
 _TOKEN_SECONDS = 3600
 _RUN_TOKEN_SECONDS = 30 * 24 * 3600  # a training run may be long, and nothing refreshes its token
 
@@ -30,6 +32,12 @@ class Principal:
 
 class IdentityService(Service):
     """Issues bearer tokens to the service principal of this emulator and verifies them for every other service."""
+
+    async def start(self) -> None:
+        text = os.environ.get(_TOKEN_SECONDS_VARIABLE, str(_TOKEN_SECONDS))
+        if not text.isdecimal() or int(text) < 1:
+            raise StartupError(f"{_TOKEN_SECONDS_VARIABLE} is '{text}', and must be a whole number of seconds above 0.")
+        self._token_seconds = int(text)
 
     @property
     def client_id(self) -> str:
@@ -77,8 +85,8 @@ class IdentityService(Service):
                 "invalid_client",
                 'The client id or secret is not this emulator\'s: run `eval "$(python -m emulator env)"` again.',
             )
-        token = self.issue(_TOKEN_SECONDS, aud=str(form.get("scope") or form.get("resource") or self.emulator.url))
-        return answer({"access_token": token, "expires_in": _TOKEN_SECONDS, "token_type": "Bearer"})
+        token = self.issue(self._token_seconds, aud=str(form.get("scope") or form.get("resource") or self.emulator.url))
+        return answer({"access_token": token, "expires_in": self._token_seconds, "token_type": "Bearer"})
 
     def issue(self, seconds: int, **claims: Any) -> str:
         now = int(time.time())

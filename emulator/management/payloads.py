@@ -7,7 +7,7 @@ from typing import Any
 from emulator.execution.nodes import Node, NodeCounts
 from emulator.management.ssh import Account
 from emulator.management.store import SUBSCRIPTION, Compute, Workspace
-from emulator.management.virtual_machines import virtual_cpus
+from emulator.management.virtual_machines import family, virtual_cpus
 from emulator.state import Record
 
 LOCATIONS = ("local", "eastus", "eastus2", "westus2", "northeurope", "westeurope", "uksouth", "germanywestcentral")
@@ -82,6 +82,9 @@ def compute_payload(workspace: Workspace, compute: Compute, nodes: NodeCounts) -
                 "preemptedNodeCount": nodes.preempted,
             },
         }
+    if compute.compute_type == "AKS":
+        tls = inner.get("sslConfiguration")
+        inner["sslConfiguration"] = {**tls, "cert": None, "key": None} if tls else None
     return {
         "id": f"{workspace.arm_id}/computes/{compute.name}",
         "name": compute.name,
@@ -117,7 +120,7 @@ def vm_size_payload(size: str) -> dict[str, Any]:
     cpus = virtual_cpus(size)
     return {
         "name": size,
-        "family": "standardDv2Family",
+        "family": family(size),
         "vCPUs": cpus,
         "gpus": 0,
         "osVhdSizeMB": 1047552,

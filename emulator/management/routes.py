@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from emulator.errors import ServiceError, bad_request, not_found
+from emulator.management.entitlements import PROVIDERS, cluster_usages, machine_usages, provider_payload
 from emulator.management.payloads import (
-    LOCATIONS,
     compute_payload,
     credentials_payload,
     node_payload,
@@ -40,6 +40,8 @@ _LONG_POLL_SECONDS = 20.0  # the SDK itself asks every 5 seconds
 _GROUP = "/subscriptions/{subscription}/resourcegroups/{resource_group}"
 _DEPLOYMENTS = _GROUP + "/providers/Microsoft.Resources/deployments"
 _WORKSPACES = "/providers/Microsoft.MachineLearningServices/workspaces"
+_PERMISSIONS = "/providers/Microsoft.Authorization/permissions"
+_LOCATION = "/subscriptions/{subscription}/providers/%s/locations/{location}"
 
 
 class ManagementService(Service):
@@ -58,7 +60,11 @@ class ManagementService(Service):
             Route("GET", "/subscriptions", self.subscriptions),
             Route("GET", "/subscriptions/{subscription}/resources", self.resources),
             Route("GET", "/subscriptions/{subscription}" + _WORKSPACES, self.workspaces),
-            Route("GET", "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices", self.provider),
+            Route("GET", "/subscriptions/{subscription}/providers/{namespace}", self.provider),
+            Route("POST", "/subscriptions/{subscription}/providers/{namespace}/register", self.register_provider),
+            Route("POST", "/subscriptions/{subscription}/providers/{namespace}/unregister", self.unregister_provider),
+            Route("GET", "/subscriptions/{subscription}" + _PERMISSIONS, self.permissions),
+            Route("GET", _GROUP + _PERMISSIONS, self.permissions),
             Route("GET", "/subscriptions/{subscription}/providers/Microsoft.Resources/deployments", self.deployments),
             Route("GET", _GROUP, self.resource_group),
             Route("HEAD", _GROUP, self.has_resource_group),
@@ -83,11 +89,9 @@ class ManagementService(Service):
             Route("POST", "/{WS}/computes/{compute}/listNodes", self.nodes),
             Route("POST", "/{WS}/computes/{compute}/listKeys", self.keys),
             Route("GET", "/{WS}/operations/{operation}", self.operation),
-            Route(
-                "GET",
-                "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}/vmSizes",
-                self.vm_sizes,
-            ),
+            Route("GET", _LOCATION % "Microsoft.MachineLearningServices" + "/vmSizes", self.vm_sizes),
+            Route("GET", _LOCATION % "Microsoft.MachineLearningServices" + "/usages", self.cluster_usages),
+            Route("GET", _LOCATION % "Microsoft.Compute" + "/usages", self.machine_usages),
         ]
 
     async def start(self) -> None:
@@ -115,18 +119,45 @@ class ManagementService(Service):
         }
         return answer({"value": [subscription]})
 
-    async def provider(self, _: Request) -> web.Response:
-        types = [
-            {"resourceType": kind, "locations": list(LOCATIONS), "apiVersions": ["2021-07-01"]}
-            for kind in ("workspaces", "workspaces/computes")
-        ]
-        return answer(
-            {
-                "namespace": "Microsoft.MachineLearningServices",
-                "registrationState": "Registered",
-                "resourceTypes": types,
-            }
-        )
+    async def provider(self, request: Request) -> web.Response:
+        return answer(self._provider(request.params["namespace"]))
+
+    async def register_provider(self, request: Request) -> web.Response:
+        return self._set_registered(request, True)
+
+    async def unregister_provider(self, request: Request) -> web.Response:
+        return self._set_registered(request, False)
+
+    def _set_registered(self, request: Request, registered: bool) -> web.Response:
+        namespace = self._provider(request.params["namespace"])["namespace"]
+        self.state.collection("providers").put(SUBSCRIPTION, namespace, {"registered": registered})
+        return answer(self._provider(namespace))
+
+    def _provider(self, named: str) -> dict[str, Any]:
+        namespace = PROVIDERS.get(named.lower())
+        if namespace is None:
+            raise ServiceError(404, "InvalidResourceNamespace", f"The resource namespace '{named}' is invalid.")
+        kept = self.state.collection("providers").get(SUBSCRIPTION, namespace)
+        return provider_payload(namespace, kept is None or kept["registered"])
+
+    async def permissions(self, _: Request) -> web.Response:
+        everything: dict[str, list[str]] = {"actions": ["*"], "notActions": [], "dataActions": [], "notDataActions": []}
+        return answer({"value": [everything]})
+
+    async def cluster_usages(self, _: Request) -> web.Response:
+        return answer({"value": cluster_usages(self._all_computes())})
+
+    async def machine_usages(self, _: Request) -> web.Response:
+        return answer({"value": machine_usages(self._all_computes())})
+
+    def _all_computes(self) -> list[tuple[Compute, int]]:
+        """The compute targets of all workspaces, each with its number of nodes."""
+        found = []
+        for workspace in self.store.workspaces():
+            for compute in self.store.computes(workspace):
+                inner = self._compute(workspace, compute)["properties"]["properties"]
+                found.append((compute, int(inner.get("currentNodeCount", inner.get("agentCount", 0)))))
+        return found
 
     async def resources(self, _: Request) -> web.Response:
         return answer({"value": [self._workspace(workspace) for workspace in self.store.workspaces()]})
@@ -261,6 +292,7 @@ class ManagementService(Service):
 
     async def put_compute(self, request: Request) -> web.Response:
         compute = self.store.put_compute(request.workspace, request.params["compute"], await request.json())
+        self.emulator.services.cluster_changed(request.workspace, compute.name)
         account = self.store.account(request.workspace, compute.name)
         if compute.state == "Creating" and account is not None:
             task = asyncio.create_task(self._log_in(request.workspace, compute, account))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from emulator.certificates import check_certificate
 from emulator.errors import ServiceError, bad_request, not_emulated, not_found
 from emulator.management.scaling import Scale, duration_seconds
 from emulator.management.ssh import Account
@@ -139,6 +140,9 @@ def _aks(inner: Record) -> Record:
             f"A FAST_PROD cluster needs at least {_FAST_PROD_CPUS} virtual CPUs: {count} agents of {size} "
             f"with {cpus} each have {count * cpus}. Use more agents, a larger size, or purpose DEV_TEST."
         )
+    tls = inner.get("sslConfiguration") or {}
+    if tls.get("status") == "Enabled":
+        check_certificate(str(tls.get("cert")), str(tls.get("key")))
     return {
         "loadBalancerType": "PublicIp",
         "loadBalancerSubnet": None,

@@ -25,4 +25,11 @@ def virtual_cpus(size: str) -> int:
     return int(match.group(2) or match.group(1)) if match else 1
 
 
+def family(size: str) -> str:
+    """The family by which Azure counts quota: ``standardDSv3Family`` of ``Standard_D4s_v3``."""
+    match = re.fullmatch(r"standard_([a-z]+)\d+(?:-\d+)?([a-z]*)(?:_(v\d+))?(?:_promo)?", size.lower())
+    series, features, version = match.groups() if match else (size, "", "")
+    return f"standard{(series + features).upper()}{version or ''}Family"
+
+
 SIZES = ("Standard_D2_v2", "Standard_D3_v2", "Standard_D4_v2", "Standard_D2s_v3", "Standard_D4s_v3", "Standard_D8s_v3")

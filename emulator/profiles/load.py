@@ -71,14 +71,18 @@ async def _send(replica: Replica, rows: Iterator[str], until: float, measurement
 
 
 def _usage(processes: Sequence[psutil.Process]) -> tuple[float, float]:
-    """CPU seconds so far and resident gigabytes now."""
-    cpu = memory = 0.0
+    """CPU seconds so far and resident gigabytes now.
+
+    What the processes share, which is what they were forked with, counts once.
+    """
+    cpu, own, shared = 0.0, 0, 0
     for process in processes:
         with process.oneshot():
-            times = process.cpu_times()
+            times, memory = process.cpu_times(), process.memory_full_info()
             cpu += times.user + times.system
-            memory += process.memory_info().rss / _GIGABYTE
-    return cpu, memory
+            own += memory.uss
+            shared = max(shared, memory.rss - memory.uss)
+    return cpu, (own + shared) / _GIGABYTE
 
 
 async def _watch(processes: Sequence[psutil.Process], measurement: Measurement) -> None:

@@ -158,6 +158,7 @@ class ProfilesService(Service):
             raise DeploymentError("DeployService", "CrashLoopBackOff", message, tail(replica.log)) from error
         finally:
             await replica.stop()
+        container.fork_server.warm_up()  # not sooner: it would compete with what is measured
         if not measurement.latencies:
             message = f"None of {measurement.total} requests was answered with 200, first: {measurement.failures[0]}."
             raise DeploymentError("DeployService", "RequestsFailed", message, tail(replica.log))

@@ -15,6 +15,7 @@ from emulator.environments.builder import EnvironmentBuildError
 from emulator.management.store import Workspace
 from emulator.models.files import artifact_file, place_model
 from emulator.models.store import Model
+from emulator.services.fork_server import ForkServer
 from emulator.services.store import DeploymentError
 
 if TYPE_CHECKING:
@@ -32,11 +33,13 @@ class ScoringContainer:
         python: the interpreter of the scoring environment.
         root: AML_APP_ROOT, with the entry script and ``azureml-models`` below it.
         environment: all environment variables of the process.
+        fork_server: starts it.
     """
 
     python: Path
     root: Path
     environment: dict[str, str]
+    fork_server: ForkServer
 
 
 @dataclass(frozen=True)
@@ -162,4 +165,5 @@ async def build_container(
             raise DeploymentError(
                 "DeployService", "ContainerFailed", f"The container's files cannot be laid out: {error}.", ""
             ) from error
-    return ScoringContainer(python, root, container_environment(image, root, python))
+    variables = container_environment(image, root, python)
+    return ScoringContainer(python, root, variables, emulator.services.fork_servers.of(python, variables))

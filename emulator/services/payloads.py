@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from emulator.management.store import Workspace
@@ -10,19 +11,23 @@ from emulator.services.store import Operation, WebService
 
 
 def service_payload(
-    service: WebService, scoring_uri: str, models: list[dict[str, Any]], workspace_name: str
+    service: WebService,
+    scoring_uri: str,
+    health: Mapping[str, str],
+    models: Mapping[str, list[dict[str, Any]]],
+    workspace_name: str,
 ) -> dict[str, Any]:
     """A service in full.
 
     Args:
         service: as it is kept.
         scoring_uri: where it is reached; shown once something has been served there.
-        models: the payloads of the models that it serves.
+        health: the state of each of its containers; of an endpoint also of versions that are still on their way.
+        models: the payloads of the models that each of them serves.
         workspace_name: names the namespace of an AKS service that was given none.
     """
-    served = service.revision is not None
-    payload = {
-        **service.configuration,
+    configuration = service.configuration
+    common = {
         "id": service.name,
         "name": service.name,
         "state": service.state,
@@ -30,22 +35,50 @@ def service_payload(
         "createdTime": service.created,
         "updatedTime": service.updated,
         "createdBy": service.created_by,
-        "imageId": service.image_id,
-        "imageDigest": "sha256:" + hashlib.sha256(service.image_id.encode()).hexdigest(),
-        "scoringUri": scoring_uri if served else None,
-        "models": models,
-        "modelConfigMap": {},
+        "scoringUri": scoring_uri if service.revisions else None,
         "operationId": service.operation,
     }
-    if service.configuration["computeType"] == "ACI":
-        return {**payload, "publicIp": "127.0.0.1" if served else None, "publicFqdn": None, "sslKey": None}
-    return {
-        **payload,
-        "namespace": service.configuration["namespace"] or f"azureml-{workspace_name}",
+    on_aks = {
+        "namespace": configuration.get("namespace") or f"azureml-{workspace_name}",
         "deploymentStatus": {"error": service.error},
-        "isDefault": None,
-        "trafficPercentile": None,
-        "type": None,
+    }
+    if configuration["computeType"] == "ACI":
+        address = {"publicIp": "127.0.0.1" if service.revisions else None, "publicFqdn": None}
+        secrets = {"sslCertificate": None, "sslKey": None}
+        return {**configuration, **common, **_image(service, "", models), **address, **secrets}
+    if configuration["computeType"] == "AKS":
+        standing = {"isDefault": None, "trafficPercentile": None, "type": None}
+        return {**configuration, **common, **_image(service, "", models), **on_aks, **standing}
+    known = {**service.desired.get("versions", {}), **configuration["versions"]}
+    versions = {
+        name: {
+            **version,
+            **common,
+            **_image(service, name, models),
+            **on_aks,
+            "id": f"{service.name}/{name}",
+            "name": name,
+            "state": health[name],
+            "scoringUri": version_uri(scoring_uri, name) if name in service.revisions else None,
+        }
+        for name, version in known.items()
+    }
+    return {**configuration, **common, **on_aks, "versions": versions}
+
+
+def version_uri(scoring_uri: str, version: str) -> str:
+    """Where one version of an endpoint is reached, whatever the endpoint's traffic."""
+    endpoint, _, last = scoring_uri.rpartition("/")
+    return f"{endpoint}/versions/{version}/{last}"
+
+
+def _image(service: WebService, container: str, models: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    image_id = service.image_id(container)
+    return {
+        "imageId": image_id,
+        "imageDigest": "sha256:" + hashlib.sha256(image_id.encode()).hexdigest(),
+        "models": models[container],
+        "modelConfigMap": {},
     }
 
 

@@ -6,13 +6,11 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
 
-from emulator.child_processes import spawn, tail, terminate
+from emulator.child_processes import Process, tail, terminate
 from emulator.services.container import ScoringContainer
 from emulator.services.store import DeploymentError
 
@@ -20,23 +18,33 @@ log = logging.getLogger("emulator.services")
 
 _SETTINGS = Path(__file__).with_name("gunicorn_settings.py")
 _APPLICATION = "azureml_inference_server_http.server.entry:app"
-_PROBE_PAUSE_SECONDS = 0.2
+_LEAST_THREADS = 4
+_PROBE_PAUSE_SECONDS = 0.05
+_LONGEST_START_PROBE_SECONDS = 3600.0  # start() has the deadline
 _STOP_SECONDS = 10.0
 _ABORT_SECONDS = 0.5  # for one that has served nobody yet
 _LOG_LINES = 40
 
 
 class Replica:
-    """A process that serves one container. It can be started again after it has ended."""
+    """A process that serves one container. It can be started again after it has ended.
 
-    def __init__(self, container: ScoringContainer, log: Path) -> None:
+    Args:
+        container: what it serves.
+        log: gets what it prints.
+        threads: how many requests it works on at a time, at least.
+    """
+
+    def __init__(self, container: ScoringContainer, log: Path, threads: int = 1) -> None:
         self.container = container
+        self._threads = max(_LEAST_THREADS, threads)
         self.log = log
         self.url = ""
         self.ready = False
         self.in_flight = 0
         self._client: aiohttp.ClientSession | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
+        self._started = time.monotonic()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -46,6 +54,11 @@ class Replica:
         if self._process is None:
             raise LookupError("the replica has no process")
         return self._process.pid
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was last started."""
+        return time.monotonic() - self._started
 
     @property
     def client(self) -> aiohttp.ClientSession:
@@ -70,21 +83,15 @@ class Replica:
         Raises:
             DeploymentError: it ended (the entry script failed) or was not healthy in time; it is stopped then.
         """
-        started = time.monotonic()
+        self._started = time.monotonic()
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             # Accepted connections inherit it. gunicorn leaves it out for a socket that it is handed, and an answer in
             # two pieces then waits 40 ms for the acknowledgement of the first.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._process = await spawn(
-                [
-                    *(str(self.container.python), "-m", "gunicorn", "--config", str(_SETTINGS)),
-                    *("--bind", f"fd://{listener.fileno()}", _APPLICATION),
-                ],
-                env=self.container.environment,
-                cwd=self.container.root,
-                stdout=self.log,
-                pass_fds=(listener.fileno(),),
+            arguments = ["--config", str(_SETTINGS), "--threads", str(self._threads), _APPLICATION]
+            self._process = await self.container.fork_server.launch(
+                arguments, self.container.environment, self.container.root, self.log, listener
             )
         # Our copy of the socket is closed: when the process ends, connections are refused and not left waiting.
         ended = asyncio.ensure_future(self._process.wait())
@@ -95,7 +102,7 @@ class Replica:
                 raise self._failure(ended.result() if ended.done() else None, seconds)
             healthy.result()
             self.ready = True
-            log.info("replica %s ready after %.2f s", self.log.stem, time.monotonic() - started)
+            log.info("replica %s ready after %.2f s", self.log.stem, self.age)
         finally:
             for task in (ended, healthy):
                 task.cancel()
@@ -103,13 +110,7 @@ class Replica:
                 await self.stop(_ABORT_SECONDS)
 
     async def _probe_until_healthy(self) -> None:
-        while True:
-            try:
-                async with self.client.get(f"{self.url}/") as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:  # it is still starting, or has ended: start() watches the process
-                pass
+        while not await self.answers(_LONGEST_START_PROBE_SECONDS):
             await asyncio.sleep(_PROBE_PAUSE_SECONDS)
 
     def _failure(self, exit_code: int | None, seconds: float) -> DeploymentError:
@@ -134,17 +135,23 @@ class Replica:
         self.ready = False
         return code
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """Counts a request that is on its way to the replica, so that :meth:`drain` can wait for it."""
+    async def answers(self, seconds: float) -> bool:
+        """Whether its health probe is answered with 200 in time."""
+        try:
+            async with self.client.get(f"{self.url}/", timeout=aiohttp.ClientTimeout(total=seconds)) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, asyncio.TimeoutError):
+            return False
+
+    def begin_request(self) -> None:
+        """A request is on its way to it: :meth:`drain` waits for that."""
         self.in_flight += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            if self.in_flight == 0:
-                self._idle.set()
+
+    def end_request(self) -> None:
+        self.in_flight -= 1
+        if self.in_flight == 0:
+            self._idle.set()
 
     async def drain(self, seconds: float) -> None:
         """Take no new requests and wait until those on their way are answered, but no longer than ``seconds``."""
@@ -162,3 +169,7 @@ class Replica:
             self._client = None
         if self._process is not None:
             await terminate(self._process, grace_seconds)
+
+    async def kill(self) -> None:
+        """End a process that hangs; requests on their way are broken."""
+        await self.stop(_ABORT_SECONDS)

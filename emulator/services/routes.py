@@ -14,8 +14,16 @@ from emulator.models.routes import MMS
 from emulator.routing import Request, Route, answer
 from emulator.service import Service
 from emulator.services.access import issue_token
-from emulator.services.configuration import Configuration, check_name, complete, model_ids, replica_count
+from emulator.services.configuration import (
+    Configuration,
+    check_name,
+    complete,
+    containers,
+    same_image,
+    serving_policy,
+)
 from emulator.services.container import resolve_image
+from emulator.services.fork_server import ForkServers
 from emulator.services.payloads import operation_headers, operation_payload, service_payload
 from emulator.services.rollout import Rollouts, audience, build_log_blob
 from emulator.services.router import Router
@@ -36,6 +44,7 @@ class ServicesService(Service):
         super().__init__(emulator)
         self.router = Router(self.state)
         self.rollouts = Rollouts(emulator, self.router)
+        self.fork_servers = ForkServers(self.state.directory / "fork-servers")
 
     @property
     def store(self) -> WebServiceStore:
@@ -75,19 +84,35 @@ class ServicesService(Service):
 
     async def stop(self) -> None:
         await self.rollouts.stop()
+        await self.fork_servers.stop()
 
     def names_using(self, workspace: Workspace, model_id: str) -> list[str]:
         """The services that serve a model, or are about to."""
         return [service.name for service in self.store.all(workspace.id) if service.uses(model_id)]
 
-    def scoring_uri(self, workspace: Workspace, name: str) -> str:
+    def cluster_changed(self, workspace: Workspace, cluster: str) -> None:
+        """Whether and how an AKS cluster does TLS may be different now."""
+        for service in self.store.all(workspace.id):
+            if str(service.configuration.get("computeName")).lower() == cluster.lower():
+                self.rollouts.publish(workspace, service)
+
+    def scoring_uri(self, workspace: Workspace, service: WebService) -> str:
         """Where a service is reached now: the port may be another one after a restart."""
-        return f"{self.emulator.scoring_url}/{workspace.name}/api/v1/service/{name}/score"
+        front_end = self.rollouts.front_end(workspace, service)
+        address = self.emulator.scoring_url if front_end is None else self.rollouts.tls.url(front_end)
+        return f"{address}/{workspace.name}/api/v1/service/{service.name}/score"
 
     def _payload(self, workspace: Workspace, service: WebService) -> dict[str, Any]:
         registry = self.emulator.models.store
-        models = [model_payload(registry.model(workspace.id, id_)) for id_ in model_ids(service.configuration)]
-        return service_payload(service, self.scoring_uri(workspace, service.name), models, workspace.name)
+        models = {
+            name: [
+                model_payload(registry.model(workspace.id, id_))
+                for id_ in container["environmentImageRequest"].get("modelIds") or []
+            ]
+            for name, container in {**containers(service.desired), **containers(service.configuration)}.items()
+        }
+        health = self.rollouts.health(workspace, service)
+        return service_payload(service, self.scoring_uri(workspace, service), health, models, workspace.name)
 
     def _service(self, request: Request) -> WebService:
         return self.store.get(request.workspace.id, request.params["service"])
@@ -111,6 +136,12 @@ class ServicesService(Service):
             ServiceError: 400, 404 or 409 with the reason.
         """
         check_name(name)
+        old = self.store.find(workspace.id, name)
+        if old is not None and old.revisions and old.configuration["computeType"] != configuration["computeType"]:
+            raise bad_request(
+                f"Web service '{name}' is of type {old.configuration['computeType']} and cannot become one of type "
+                f"{configuration['computeType']}: delete it first, or use another name."
+            )
         for other in self.emulator.management.store.workspaces():
             if (
                 other.id != workspace.id
@@ -123,11 +154,12 @@ class ServicesService(Service):
                     f"Workspace '{other.name}' of resource group '{other.resource_group}' has a web service '{name}' "
                     "already, and would be reached under the same address: use another name.",
                 )
-        if configuration["computeType"] == "AKS":
+        if configuration["computeType"] != "ACI":
             compute = self.emulator.management.store.compute(workspace, configuration["computeName"])
             if compute.compute_type != "AKS":
                 raise bad_request(f"Compute target '{compute.name}' is of type {compute.compute_type}, not AKS.")
-        resolve_image(self.emulator, workspace, name, configuration["environmentImageRequest"])
+        for container in containers(configuration).values():
+            resolve_image(self.emulator, workspace, name, container["environmentImageRequest"])
 
     async def validate_name(self, request: Request) -> web.Response:
         """Asked before every deployment without ``overwrite``; the SDK raises the message that is found here."""
@@ -169,9 +201,9 @@ class ServicesService(Service):
         operation = self.operations.begin(workspace.id, "Service", f"services/{name}")
         service = WebService(
             name=name,
-            configuration=old.configuration if old and old.revision is not None else configuration,
-            revision=old.revision if old else None,
-            log_revision=old.log_revision if old else None,
+            configuration=old.configuration if old and old.revisions else configuration,
+            revisions=old.revisions if old else {},
+            log_revisions=old.log_revisions if old else {},
             next_configuration=configuration,
             operation=operation.id,
             primary_key=keys.get("primaryKey") or (old.primary_key if old else new_key()),
@@ -197,14 +229,13 @@ class ServicesService(Service):
         workspace, operations = request.workspace, await request.json()
         service = self._service(request)
         before = service.desired
-        changed = apply_patch(before, operations)
+        changed = apply_patch(before, _as_stored(service, operations))
         if unknown := changed.keys() - before.keys():
             raise not_emulated(f"changing {', '.join(sorted(unknown))}")
         target = complete(changed, workspace.location, before)
         self._check(workspace, service.name, target)
-        same = target["environmentImageRequest"] == service.configuration["environmentImageRequest"]
-        at_once = same and service.operation is None and self.rollouts.is_served(workspace, service.name)
-        if at_once and replica_count(target) == replica_count(service.configuration):
+        at_once = service.operation is None and self.rollouts.is_served(workspace, service)
+        if at_once and _same_replicas(service.configuration, target):
             done = self.store.update(workspace.id, service.name, configuration=target, updated=utc_now())
             self.rollouts.publish(workspace, done)
             operation = self.operations.begin(workspace.id, "Service", f"services/{service.name}", "Succeeded")
@@ -214,7 +245,7 @@ class ServicesService(Service):
         self.store.update(
             workspace.id,
             service.name,
-            **({} if service.revision is not None else {"configuration": target}),
+            **({} if service.revisions else {"configuration": target}),
             next_configuration=target,
             operation=operation.id,
             state="Transitioning",
@@ -270,3 +301,45 @@ class ServicesService(Service):
         operation = self.operations.get(workspace.id, operation_id)
         log_url = self.emulator.storage.download_url(*build_log_blob(operation_id))
         return answer(operation_payload(operation, log_url, int(request.query.get("offset") or 0)))
+
+
+def _same_replicas(before: Configuration, after: Configuration) -> bool:
+    """Whether a change needs no other replicas than there are."""
+    old, new = containers(before), containers(after)
+    if old.keys() != new.keys():
+        return False
+    policies = [(serving_policy(old[name]), serving_policy(new[name])) for name in old]
+    return all(same_image(old[name], new[name]) for name in old) and all(
+        (was.replicas, was.scaling) == (is_now.replicas, is_now.scaling) for was, is_now in policies
+    )
+
+
+def _as_stored(service: WebService, operations: Any) -> Any:
+    """What ``AksEndpoint`` sends, by the names under which it is kept.
+
+    Raises:
+        ServiceError: 404 for a version that is not there, 409 for a new one that is.
+    """
+    versions = service.desired.get("versions")
+    if versions is None or not isinstance(operations, list):
+        return operations
+    stored = []
+    for operation in operations:
+        _, *members = str(operation.get("path")).split("/")
+        if members[0] == "versions" and len(members) > 1:
+            _check_version(service.name, versions, members[1], new=operation.get("op") == "add" and len(members) == 2)
+            if members[2:] == ["tags"]:  # so says update_version; everything else says kvTags
+                operation = {**operation, "path": f"/versions/{members[1]}/kvTags"}
+        stored.append(operation)
+    return stored
+
+
+def _check_version(endpoint: str, versions: dict[str, Any], name: str, *, new: bool) -> None:
+    if new and name in versions:
+        raise ServiceError(
+            409, "VersionAlreadyExists", f"Endpoint '{endpoint}' has a version '{name}' already: use update_version."
+        )
+    if not new and name not in versions:
+        raise ServiceError(
+            404, "VersionNotFound", f"Endpoint '{endpoint}' has no version '{name}'. It has: {', '.join(versions)}."
+        )

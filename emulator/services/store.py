@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emulator.errors import ServiceError, not_found
 from emulator.models.store import has
-from emulator.services.configuration import Configuration, model_ids
+from emulator.services.configuration import Configuration, containers, model_ids
 from emulator.state import State, utc_now
 
 OperationState = Literal["NotStarted", "Running", "Succeeded", "Failed", "Cancelled", "TimedOut"]
@@ -70,20 +70,20 @@ class WebService(BaseModel):
 
     Attributes:
         configuration: what is served; before the first success, what is to be.
-        revision: the container that serves ``configuration``; ``None`` before the first success.
+        revisions: by name (:func:`containers`), the container that serves it; empty before the first success.
         next_configuration: what a roll-out is bringing up; ``None`` when there is none.
         operation: the roll-out in progress.
-        log_revision: the container that was started last, whether it came up or not: whose log is shown.
+        log_revisions: by name, the container that was started last, whether it came up or not: whose log is shown.
     """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     configuration: Configuration
-    revision: int | None = None
+    revisions: dict[str, int] = {}
     next_configuration: Configuration | None = None
     operation: str | None = None
-    log_revision: int | None = None
+    log_revisions: dict[str, int] = {}
     primary_key: str = Field(repr=False)
     secondary_key: str = Field(repr=False)
     state: Literal["Transitioning", "Healthy", "Unhealthy", "Failed"]
@@ -96,9 +96,10 @@ class WebService(BaseModel):
     def desired(self) -> Configuration:
         return self.next_configuration or self.configuration
 
-    @property
-    def image_id(self) -> str:
-        return f"{self.name}:{self.revision or 1}"
+    def image_id(self, container: str) -> str:
+        """The image that the emulator chose for one of :func:`containers`."""
+        name = f"{self.name}-{container}" if container else self.name
+        return f"{name}:{self.revisions.get(container, 1)}"
 
     def uses(self, model_id: str) -> bool:
         return model_id in model_ids(self.configuration) or model_id in model_ids(self.desired)
@@ -185,12 +186,13 @@ def matches(service: WebService, query: dict[str, str]) -> bool:
     """Whether a service meets the filters of ``Webservice.list``."""
     ids = model_ids(service.configuration)
     names = [model_id.rpartition(":")[0] for model_id in ids]
+    images = [service.image_id(container) for container in containers(service.configuration)]
     return (
         query.get("computeType", "").upper() in ("", service.configuration["computeType"])
         and query.get("modelId") in (None, *ids)
         and query.get("modelName") in (None, *names)
-        and query.get("imageId") in (None, service.image_id)
-        and query.get("imageName") in (None, service.name)
+        and query.get("imageId") in (None, *images)
+        and query.get("imageName") in (None, *(image.rpartition(":")[0] for image in images))
         and has(service.configuration["kvTags"], query.get("tags"))
         and has(service.configuration["properties"], query.get("properties"))
     )

@@ -37,7 +37,7 @@ def run_options(environment: Mapping[str, str]) -> RunOptions:
             {
                 "overrides": shlex.split(overrides),
                 "settings_file": environment.get("SETTINGS_FILE") or None,
-                "stop_before": "registration" if environment.get("COMPARE_ONLY") == "true" else None,
+                "stop_before": "registration" if environment.get("COMPARE_ONLY") == "true" else "nothing",
             }
         )
     except ValidationError as error:
@@ -57,7 +57,7 @@ def arguments(options: RunOptions) -> list[str]:
     words = [word for override in options.overrides for word in ("--set", override)]
     if options.settings_file is not None:
         words += ["--settings", str(options.settings_file)]
-    if options.stop_before is not None:
+    if options.stop_before != "nothing":
         words += ["--stop-before", options.stop_before]
     return words
 

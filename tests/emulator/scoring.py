@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
+
+from tests.conftest import RunningEmulator
 
 if TYPE_CHECKING:
     from azureml.core import Environment, Model, Workspace
@@ -68,3 +75,25 @@ def inference_config(script: str, *packages: str) -> InferenceConfig:
     Path("code", "score.py").write_text(script)
     environment = scoring_environment(*(packages or ("azureml-inference-server-http",)))
     return InferenceConfig("score.py", source_directory="code", environment=environment)
+
+
+def replicas_of(emulator: RunningEmulator, service: str) -> set[int]:
+    """The process ids of the gunicorns that serve it."""
+    containers = emulator.state_directory.resolve() / "services"
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            directory, leads = Path(process.cwd()), process.pid == os.getpgid(process.pid)
+        except (psutil.Error, OSError):
+            continue
+        if leads and directory.is_relative_to(containers) and service in directory.parts:
+            found.add(process.pid)
+    return found
+
+
+def eventually(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Wait until something holds that the emulator does by itself."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:g} seconds: {what}"
+        time.sleep(0.1)

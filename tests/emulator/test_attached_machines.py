@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import getpass
-import os
-import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncssh
 import psutil
 import pytest
 
 from tests.emulator.conftest import Client
 from tests.emulator.submitting import log_of, until
+from tests.ssh_machine import PASSPHRASE, PASSWORD, Machine, password_server, sshd
 
 if TYPE_CHECKING:
     from azureml.core import Environment, Run, Workspace
@@ -28,74 +21,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.emulator
 
-PASSPHRASE = "open sesame"
-PASSWORD = "correct horse"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """An SSH server, and a key that it takes. ``home`` is where its user is at home."""
-
-    port: int
-    key: Path
-    home: Path
-    user: str = getpass.getuser()
-
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    directory = tmp_path_factory.mktemp("sshd")
-    home = directory / "home"
-    home.mkdir()
-    for name, passphrase in (("host", ""), ("user", PASSPHRASE)):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(directory / name)]
-        subprocess.run(command, check=True)
-    machine = Machine(_free_port(), directory / "user", home)
-    (directory / "sshd_config").write_text(
-        f"ListenAddress 127.0.0.1\nPort {machine.port}\nHostKey {directory}/host\nPidFile none\n"
-        f"AuthorizedKeysFile {directory}/user.pub\nStrictModes no\nPermitRootLogin yes\nUsePAM no\n"
-        f"Subsystem sftp internal-sftp\nSetEnv HOME={home}\n"
-    )
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # which Debian's service makes when it starts
-    log = (directory / "log").open("wb")
-    server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", str(directory / "sshd_config")], stderr=log)
-    while "Server listening" not in (directory / "log").read_text():
-        assert server.poll() is None, (directory / "log").read_text()
-        time.sleep(0.05)
-    yield machine
-    server.terminate()
-    server.wait()
+    with sshd(tmp_path_factory.mktemp("sshd")) as machine:
+        yield machine
 
 
 @pytest.fixture(scope="module")
-def password_server() -> Iterator[int]:
-    """The port of a server that takes a password: sshd would need a user of this machine for it."""
-
-    class Server(asyncssh.SSHServer):
-        def begin_auth(self, username: str) -> bool:
-            return True
-
-        def password_auth_supported(self) -> bool:
-            return True
-
-        def validate_password(self, username: str, password: str) -> bool:
-            return (username, password) == ("ada", PASSWORD)
-
-    loop = asyncio.new_event_loop()
-    key = asyncssh.generate_private_key("ssh-ed25519")
-    server = loop.run_until_complete(asyncssh.create_server(Server, "127.0.0.1", 0, server_host_keys=[key]))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    yield server.get_port()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def password_port() -> Iterator[int]:
+    with password_server() as port:
+        yield port
 
 
 def _attach(workspace: Workspace, name: str, **account: object) -> RemoteCompute:
@@ -186,11 +122,11 @@ def test_a_canceled_run_ends_on_the_machine(submit: Callable[..., Run], attached
 
 
 def test_a_machine_takes_a_password_and_is_detached_with_it(
-    workspace: Workspace, password_server: int, client: Client
+    workspace: Workspace, password_port: int, client: Client
 ) -> None:
-    target = _attach(workspace, "by-password", ssh_port=password_server, username="ada", password=PASSWORD)
+    target = _attach(workspace, "by-password", ssh_port=password_port, username="ada", password=PASSWORD)
     target.wait_for_completion()
-    assert (target.provisioning_state, target.address, target.ssh_port) == ("Succeeded", "127.0.0.1", password_server)
+    assert (target.provisioning_state, target.address, target.ssh_port) == ("Succeeded", "127.0.0.1", password_port)
     assert target.get_credentials()["administratorAccount"]["password"] == PASSWORD
     path = f"{workspace.get_details()['id']}/computes"
     assert PASSWORD not in client.call("GET", path).text + client.call("GET", f"{path}/by-password").text

@@ -52,6 +52,24 @@ def test_a_profile_recommends_what_was_measured_with_headroom(workspace: Workspa
     assert details["maxUtilizedMemoryInGB"] <= details["recommendedMemoryInGB"]
 
 
+def test_a_profile_is_found_by_its_name_while_it_is_measured_and_afterwards(
+    workspace: Workspace, sample: TabularDataset
+) -> None:
+    from azureml.core import Model
+    from azureml.core.profile import ModelProfile
+
+    model = register_model(workspace, "profiled", 2)
+    started = Model.profile(
+        workspace, "by-name", [model], inference_config(SCORE), input_dataset=sample, cpu=0.5, memory_in_gb=1.0
+    )
+    found = ModelProfile(workspace, "by-name")
+    assert (found.state, found.requested_cpu, found.requested_memory_in_gb) == ("Running", 0.5, 1.0)
+    assert "recommendedCpu" not in found.get_details()
+    started.wait_for_completion()
+    assert ModelProfile(workspace, "by-name").get_details() == started.get_details()
+    assert started.state == "Succeeded"
+
+
 def test_an_entry_script_that_fails_fails_the_profile_with_its_log(
     workspace: Workspace, sample: TabularDataset
 ) -> None:

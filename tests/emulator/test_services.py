@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tests.conftest import RunningEmulator, emulator_command, start_emulator
-from tests.emulator.scoring import FAILING, SCORE, inference_config, register_model
+from tests.emulator.scoring import FAILING, SCORE, eventually, inference_config, register_model, replicas_of
 
 if TYPE_CHECKING:
     from azureml.core import Webservice, Workspace
@@ -89,6 +89,8 @@ def test_a_regenerated_key_replaces_the_old_one(dev: AciWebservice, workspace: W
     assert answer.status_code == 202
     assert ask(dev, old).status_code == 401
     assert ask(dev, dev.get_keys()[0]).status_code == 200
+    dev.regen_key("Secondary", set_key="a-key-of-my-own")
+    assert ask(dev, "a-key-of-my-own").status_code == 200
 
 
 def test_authentication_and_tags_change_without_a_new_replica(dev: AciWebservice, emulator: RunningEmulator) -> None:
@@ -200,10 +202,12 @@ def test_a_service_that_does_not_get_healthy_in_time_fails(workspace: Workspace,
         "slow",
         [],
         inference_config(SCORE.replace("global factor", "time.sleep(60)")),
-        AksWebservice.deploy_configuration(num_replicas=1, initial_delay_seconds=1),
+        AksWebservice.deploy_configuration(
+            num_replicas=1, initial_delay_seconds=1, timeout_seconds=1, failure_threshold=1
+        ),
         deployment_target=aks,
     )
-    with pytest.raises(WebserviceException, match="did not answer its health probe within 1 seconds"):
+    with pytest.raises(WebserviceException, match="did not answer its health probe within 2 seconds"):
         service.wait_for_deployment()
     service.delete()
 
@@ -288,6 +292,18 @@ def test_a_replica_that_dies_is_started_again_while_requests_wait(
     assert replicas_of(emulator, "dev") != {pid}
 
 
+def test_replicas_are_forked_from_what_has_imported_their_packages_and_outlive_its_end(
+    dev: AciWebservice, emulator: RunningEmulator
+) -> None:
+    (pid,) = replicas_of(emulator, "dev")
+    fork_server = psutil.Process(pid).parent()
+    assert fork_server is not None
+    assert "fork_server_process.py" in " ".join(fork_server.cmdline())
+    fork_server.kill()
+    eventually(lambda: replicas_of(emulator, "dev") not in (set(), {pid}), "the replica is started again")
+    assert dev.run(ONE_TWO) == [2, 4]
+
+
 def test_services_come_up_again_after_the_emulator_was_killed(dev: AciWebservice, emulator: RunningEmulator) -> None:
     (before,) = replicas_of(emulator, "dev")
     replica = psutil.Process(before)
@@ -298,17 +314,3 @@ def test_services_come_up_again_after_the_emulator_was_killed(dev: AciWebservice
     dev.update_deployment_state()
     assert dev.run(ONE_TWO) == [2, 4]
     assert len(replicas_of(emulator, "dev")) == 1
-
-
-def replicas_of(emulator: RunningEmulator, service: str) -> set[int]:
-    """The process ids of the gunicorns that serve it."""
-    containers = emulator.state_directory.resolve() / "services"
-    found = set()
-    for process in psutil.process_iter():
-        try:
-            directory, leads = Path(process.cwd()), process.pid == os.getpgid(process.pid)
-        except (psutil.Error, OSError):
-            continue
-        if leads and directory.is_relative_to(containers) and service in directory.parts:
-            found.add(process.pid)
-    return found

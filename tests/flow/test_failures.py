@@ -142,7 +142,7 @@ def test_production_that_does_not_hold_gets_its_former_model_back(checkout: Chec
         run = checkout.run("--set", "experiment.script_parameters.--alpha=0.2")
 
     assert run.exit_status == 1, run.terminal
-    assert run.report["outcome"] == "RolledBack"
+    assert run.report["outcome"] == "RolledBack", run.terminal
     assert "not in production" in run.report["error"]["message"]
     assert run.report["stages"][-1]["state"] == "Healthy"
     answer = checkout.shell(run.report["curl"])

@@ -14,10 +14,10 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Crashed
+from prefect.states import Completed, Crashed
 
 from flows.main import train_and_promote
-from flows.notifications import CRASHES, Message, send, tell_of_crashes
+from flows.notifications import AUTOMATION, Message, send, tell_of
 
 pytestmark = pytest.mark.flow
 
@@ -114,11 +114,11 @@ def test_a_block_that_cannot_send_is_said() -> None:
 
 def test_the_server_tells_of_a_run_that_crashed(webhook: Webhook) -> None:
     block = save_block("crashes", webhook.url("crashes"))
-    tell_of_crashes(block)
-    tell_of_crashes(block)
+    tell_of(["Crashed"], block)
+    tell_of(["Crashed", "NotPromoted"], block)
 
     with get_client(sync_client=True) as client:
-        assert [each.name for each in client.read_automations_by_name(CRASHES)] == [CRASHES]
+        assert [each.name for each in client.read_automations_by_name(AUTOMATION)] == [AUTOMATION]
         run = client.create_flow_run(train_and_promote, name="killed")
         deadline = time.monotonic() + 60
         while not webhook.received:  # the server takes notice of a new automation in its own time
@@ -131,6 +131,21 @@ def test_the_server_tells_of_a_run_that_crashed(webhook: Webhook) -> None:
     assert f"/{run.id})" in webhook.received[0]["text"]
 
 
+def test_the_server_tells_of_an_outcome_by_its_name(webhook: Webhook) -> None:
+    tell_of(["Crashed", "NotPromoted"], save_block("outcomes", webhook.url("outcomes")))
+
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(train_and_promote, name="no-better")
+        deadline = time.monotonic() + 60
+        while not webhook.received:
+            assert time.monotonic() < deadline
+            client.set_flow_run_state(run.id, Completed(name="NotPromoted", message="mse is worse"), force=True)
+            time.sleep(1)
+
+    assert webhook.received[0]["title"] == "NotPromoted: train-and-promote/no-better"
+    assert "**NotPromoted**: mse is worse" in webhook.received[0]["text"]
+
+
 def test_a_crash_block_that_is_missing_is_an_error() -> None:
     with pytest.raises(ValueError, match="nobody-made-it"):
-        tell_of_crashes("slack-webhook/nobody-made-it")
+        tell_of(["Crashed"], "slack-webhook/nobody-made-it")

@@ -168,8 +168,11 @@ def workers(team: Team, deployed: str, tmp_path_factory: pytest.TempPathFactory)
         yield venv
 
 
-def test_a_wrong_login_is_refused_with_a_sentence(team: Team) -> None:
-    refused = team.deploy(PREFECT_API_AUTH_STRING="team:wrong")
+@pytest.mark.parametrize("command", [("flows.main",), ("flows.deployments", "deploy"), ("flows.deployments", "worker")])
+def test_a_wrong_login_is_refused_with_a_sentence(team: Team, command: tuple[str, ...]) -> None:
+    environment = team.environment | {"PREFECT_API_AUTH_STRING": "team:wrong"}
+
+    refused = run(sys.executable, "-m", *command, cwd=team.clone, env=environment)
 
     assert refused.returncode == 1
     assert f"the Prefect server on {team.api_url} refuses the login (HTTP 401)" in refused.stderr
@@ -177,7 +180,7 @@ def test_a_wrong_login_is_refused_with_a_sentence(team: Team) -> None:
 
 
 def test_a_notification_block_that_is_missing_is_refused_with_a_sentence(team: Team, deployed: str) -> None:
-    refused = team.deploy("--tell-of-crashes", "slack-webhook/nobody-made-it")
+    refused = team.deploy("--tell", "slack-webhook/nobody-made-it")
 
     assert refused.returncode == 1
     assert "there is no notification block 'slack-webhook/nobody-made-it'" in refused.stderr

@@ -14,6 +14,8 @@ import requests
 
 from tests.conftest import RunningEmulator
 from tests.flow.conftest import Checkout
+from tests.flow.documentation import at_the_prompt, breakpoints
+from tests.flow.pseudo_terminal import PseudoTerminal
 
 pytestmark = pytest.mark.flow
 
@@ -80,12 +82,16 @@ def test_the_first_model_climbs_to_production_as_version_1(checkout: Checkout) -
         assert [test["name"] for test in stage["tests"]] == [
             "scores the sample",
             "refuses a call without a key",
-            "describes itself in Swagger",
+            "describes the sample in Swagger",
+            "refuses wrong input",
         ]
         assert all(test["passed"] for test in stage["tests"])
     assert report["total_seconds"] >= report["timings"]["training"] > 0
     assert "Promoted" in run.terminal
     assert "| prod | diabetes-prod | AKS FAST_PROD | Healthy |" in run.markdown
+    assert report["data"]["rows"] == 442
+    assert "![predictions](predictions.png)" in run.markdown
+    assert (checkout.directory / "reports/latest/predictions.png").is_file()
 
 
 def test_the_printed_curl_line_answers(checkout: Checkout) -> None:
@@ -99,13 +105,44 @@ def test_the_printed_curl_line_answers(checkout: Checkout) -> None:
     assert isinstance(json.loads(called.stdout), list)
 
 
+def test_one_step_is_taken_alone_on_what_the_run_has_left(checkout: Checkout) -> None:
+    report = checkout.directory / "reports" / "latest" / "report.json"
+    before = report.read_bytes()
+
+    taken = checkout.shell(at_the_prompt(".venv/bin/python -m flows.main --only evaluation"))
+
+    assert taken.returncode == 0, taken.stdout + taken.stderr
+    comparison = json.loads(taken.stdout[taken.stdout.index("{") :])
+    assert comparison["candidate"]["run_id"] == json.loads(before)["run"]["id"]
+    assert comparison["promote"] is False
+    assert "is the one that diabetes-ridge version 1 in production was made from" in comparison["reasons"][0]
+    assert report.read_bytes() == before
+
+
+def test_a_breakpoint_in_a_step_taken_alone_is_stopped_at(checkout: Checkout) -> None:
+    command = at_the_prompt('.venv/bin/python -m flows.main --debug --only "test prod"')
+    tested = 'report(f"{sum(result.passed for result in results)} of {len(results)} passed")'
+
+    with (
+        breakpoints(checkout, ("tasks/endpoint_tests.py", tested)),
+        PseudoTerminal(["bash", "-c", command], checkout.directory, checkout.environment) as terminal,
+    ):
+        terminal.wait_for("(Pdb) ")
+        terminal.type("p [result.passed for result in results], endpoint.service")
+        terminal.wait_for("([True, True, True, True], 'diabetes-prod')")
+        terminal.type("continue")
+        status = terminal.wait_for_end()
+
+    assert status == 0, terminal.shown
+
+
 def test_no_key_stands_in_what_a_run_leaves_behind(checkout: Checkout) -> None:
     key = production_key(checkout)
 
-    texts = [path.read_text() for path in (checkout.directory / "reports").rglob("*") if path.is_file()]
+    contents = [path.read_bytes() for path in (checkout.directory / "reports").rglob("*") if path.is_file()]
 
-    assert texts
-    assert not [text for text in texts if key in text]
+    assert contents
+    assert not [content for content in contents if key.encode() in content]
 
 
 def test_dev_and_test_services_are_gone_and_production_is_kept(checkout: Checkout, emulator: RunningEmulator) -> None:
@@ -131,7 +168,45 @@ def test_the_same_model_does_not_beat_itself(checkout: Checkout) -> None:
     assert run.report["comparison"]["production"]["version"] == 1
     assert run.report["model"] is None
     assert run.report["stages"] == []
-    assert "2917.18" in run.terminal
+    assert "✓ training (cached)" in run.terminal
+    assert "is the one that diabetes-ridge version 1 in production was made from" in run.terminal
+    assert "- skipped: registration, profile, deploy to dev" in run.terminal
+
+
+def test_data_that_breaks_a_rule_ends_the_run_before_any_compute_is_made(checkout: Checkout) -> None:
+    rules = ("--set", "data.columns.bmi.max=0.16", "--set", 'data.columns.name={"type": "text"}')
+
+    run = checkout.run(*rules, "--set", "compute_target.training.amlcompute.name=never-made")
+
+    assert run.exit_status == 0, run.terminal
+    assert run.report["outcome"] == "DataRejected"
+    assert list(run.report["timings"]) == ["workspace", "data"]
+    assert [
+        (each["check"], each["column"], each["count"], each["rows"]) for each in run.report["data"]["failures"]
+    ] == [("columns", "name", 1, []), ("largest value", "bmi", 2, [257, 368])]
+    assert "column bmi, largest value: at most 0.16, but up to 0.170555 (2 in all, first in row 257)" in run.terminal
+    assert "| largest value | bmi | at most 0.16 | up to 0.170555 | 2 | 257, 368 |" in run.markdown
+
+
+def test_on_other_test_data_production_is_scored_again_and_a_slice_that_loses_blocks(checkout: Checkout) -> None:
+    sample = checkout.directory / "code/training/diabetes.csv"
+    (sample.parent / "newer.csv").write_text("".join(sample.read_text().splitlines(keepends=True)[:400]))
+    gate = "deployment.model.evaluation_parameters"
+
+    run = checkout.run(
+        *("--set", "data.source.path=code/training/newer.csv"),
+        *("--set", "experiment.script_parameters.--data=newer.csv"),
+        *("--set", "experiment.script_parameters.--alpha=0.7"),
+        *("--set", f"{gate}.metrics.mse.slices.allowed_relative_loss=0", "--set", f"{gate}.significance.required=true"),
+    )
+
+    assert run.exit_status == 0, run.terminal
+    comparison = run.report["comparison"]
+    print(json.dumps(comparison["table"], indent=1))
+    assert run.report["outcome"] == "NotPromoted"
+    assert comparison["scored_again"]
+    assert "production was scored again, on the candidate's test data" in run.terminal
+    assert [row["name"] for row in comparison["table"]] == ["mse", "mse[sex=1]", "mse[sex=2]"]
 
 
 def test_a_better_model_replaces_production_without_a_failed_request(checkout: Checkout) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flows.console import Console
+from settings.deployment import EvaluationParameters
 from tasks.comparison import compare
 from tasks.errors import TrainingError
 from tasks.values import (
@@ -81,6 +82,19 @@ def test_verbose_tells_every_detail_once_as_it_comes_even_on_a_terminal():
             step.detail(state)
         assert log.getvalue().count("Queued") == 1
         assert log.getvalue().count("Running") == 1
+
+
+def test_a_terminal_shows_the_table_of_a_running_step_and_a_log_does_without():
+    table = [["child", "mse"], *([str(number), f"<{number}>"] for number in range(20))]
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        with Console(stream=stream) as console, console.step("tuning") as step:
+            step.detail("19 of 20 done")
+            step.show(table)
+            if shown:
+                while "<19>" not in stream.getvalue():  # drawn by the display's own thread
+                    time.sleep(0.05)
+        assert ("mse" in stream.getvalue()) is shown
+        assert "<7>" not in stream.getvalue()  # the last twelve rows
 
 
 def test_a_step_that_fails_shows_the_sentence_and_lets_the_error_through():
@@ -189,7 +203,7 @@ def comparison(mse: float) -> ReportedComparison:
         compute_target="cpu-cluster",
     )
     served = ModelVersion(name="ridge", version=1, run_id="old", experiment="diabetes", metrics={"mse": 2917.18})
-    return ReportedComparison.of(compare(run, served, [], ["mse"]))
+    return ReportedComparison.of(compare(run, served, EvaluationParameters(smaller_is_better=("mse",))))
 
 
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])

@@ -14,7 +14,8 @@ from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.unit
 
-DOCUMENTS = ("README.md", "emulator/README.md", "benchmarks/README.md")
+PAGES = tuple(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md")))
+DOCUMENTS = ("README.md", "emulator/README.md", "benchmarks/README.md", *PAGES)
 MODULE = re.compile(r"python -m ((?:flows|settings|emulator|benchmarks)[\w.]*)((?: [^`)\n#]*)?)")
 
 
@@ -49,9 +50,17 @@ def test_the_modules_and_their_options_exist(document: str, module: str, argumen
         assert option in shown.stdout
 
 
-@pytest.mark.parametrize(
-    "document", [*DOCUMENTS, *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
-)
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_links_lead_somewhere(document: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text_of(document)):
         assert (REPOSITORY / document).parent.joinpath(Path(target)).exists(), target
+
+
+@pytest.mark.parametrize("page", ["debugging.md", "azure.md"])
+def test_every_command_of_ours_on_a_page_is_typed_by_a_test(page: str) -> None:
+    tests = "\n".join(path.read_text() for path in (REPOSITORY / "tests" / "flow").glob("test_*.py"))
+    blocks = re.findall(r"```sh\n(.*?)```", text_of(f"docs/{page}"), re.DOTALL)
+    ours = [line for block in blocks for line in block.splitlines() if line.startswith(".venv/bin/python")]
+
+    assert ours
+    assert [line for line in ours if line not in tests] == []

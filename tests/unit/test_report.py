@@ -12,12 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.report import duration, render_markdown, write_report
+from flows.report import duration, explanations, plots, render_markdown, write_report
+from settings.deployment import EvaluationParameters
 from tasks.comparison import compare
 from tasks.values import (
+    ColumnDrift,
+    DataFailure,
+    DataReport,
+    Interval,
     LatencyProfile,
+    MetricComparison,
     ModelProfile,
     ModelVersion,
+    PredictionBin,
     RegisteredModel,
     ReportedComparison,
     ReportedError,
@@ -45,6 +52,7 @@ RUN = TrainedRun(
     environment_version="1",
     compute_target="cpu-cluster",
 )
+MSE = EvaluationParameters(smaller_is_better=("mse",))
 SERVED = ModelVersion(name="diabetes-ridge", version=1, run_id="r1", experiment="diabetes", metrics={"mse": 2917.18})
 STAGE = StageReport(
     stage="prod",
@@ -79,7 +87,7 @@ def promoted(**fields: Any) -> RunReport:
     return report(
         "Promoted",
         run=ReportedRun.of(RUN),
-        comparison=ReportedComparison.of(compare(RUN, SERVED, [], ["mse"])),
+        comparison=ReportedComparison.of(compare(RUN, SERVED, MSE)),
         model=ReportedModel.of(
             RegisteredModel(name="diabetes-ridge", version=2, model_id="diabetes-ridge:2", run_id="r")
         ),
@@ -110,10 +118,19 @@ def test_report_json_has_the_documented_fields(tmp_path):
         "id": "diabetes_1_ab",
         "metrics": {"mse": 2854.97, "alpha": 0.2},
     }
-    assert set(written["comparison"]) == {"production", "candidate", "table", "reasons"}
+    assert set(written["comparison"]) == {
+        "production",
+        "candidate",
+        "table",
+        "reasons",
+        "notes",
+        "scored_again",
+        "test_data_fingerprint",
+        "prediction_bins",
+    }
     assert written["comparison"]["production"]["version"] == 1
     assert written["model"] == {"name": "diabetes-ridge", "version": 2}
-    assert set(written["profile"]) == {"cpu", "memory_gb", "latency"}
+    assert set(written["profile"]) == {"cpu", "memory_gb", "latency", "capped"}
     assert set(written["stages"][0]) == {
         "stage",
         "service",
@@ -122,6 +139,7 @@ def test_report_json_has_the_documented_fields(tmp_path):
         "state",
         "scoring_uri",
         "tests",
+        "load",
         "seconds",
     }
     assert written["timings"] == {"training": 12.24, "prod": 65.0}
@@ -170,7 +188,7 @@ def test_a_promoted_run_reads_from_the_outcome_to_the_command_that_scores_it():
         "# Promoted: diabetes-ridge version 2 serves production.",
         "Started 2026-07-01 12:30:05 UTC, took 2 min 05 s.",
         "- mse 2854.97 is better than production's 2917.18 (smaller is better)",
-        "| mse | smaller | 2854.97 | 2917.18 | better |",
+        "| mse | smaller | 2854.97 | 2917.18 | 62.21 |  | better |",
         "diabetes-ridge version 2",
         "One replica gets 0.5 CPU cores and 0.5 GB of memory.",
         "It answers within 1.5 ms (p50), 4 ms (p99).",
@@ -187,7 +205,7 @@ def test_a_promoted_run_reads_from_the_outcome_to_the_command_that_scores_it():
 
 def test_a_run_that_is_not_promoted_says_what_production_keeps():
     worse = ReportedComparison.of(
-        compare(RUN.model_copy(update={"metrics": {"mse": 3000.5}}), SERVED, [], ["mse"]),
+        compare(RUN.model_copy(update={"metrics": {"mse": 3000.5}}), SERVED, MSE),
     )
     text = render_markdown(report("NotPromoted", run=ReportedRun.of(RUN), comparison=worse))
     assert text.startswith("# NotPromoted: production keeps diabetes-ridge version 1.\n")
@@ -228,3 +246,79 @@ def test_no_text_breaks_the_table_that_it_stands_in(name, detail):
 )
 def test_a_duration_is_written_as_one_would_say_it(seconds, text):
     assert duration(seconds) == text
+
+
+DATA = DataReport(
+    source="patients.csv",
+    rows=3,
+    columns=2,
+    fingerprint="0123456789abcdef",
+    failures=(
+        DataFailure(check="range", column="age|x", rule="at least 0", seen="down to -2", count=2, rows=(1, 3)),
+        DataFailure(check="rows", column=None, rule="at least 9 rows", seen="3 rows", count=1),
+    ),
+    reference="last_year.csv",
+    drift=(
+        ColumnDrift(column="age", psi=0.31234, ks=0.5, drifted=True),
+        ColumnDrift(column="sex", psi=0.01, ks=None, drifted=False),
+    ),
+    max_psi=0.2,
+)
+
+
+def test_rejected_data_is_told_rule_by_rule_with_its_drift(tmp_path):
+    rejected = report("DataRejected", data=DATA)
+    lines = render_markdown(rejected).splitlines()
+    for line in (
+        "# DataRejected: the data breaks the settings' rules; nothing was trained.",
+        "patients.csv: 3 rows, 2 columns, fingerprint `0123456789ab`.",
+        "| range | age\\|x | at least 0 | down to -2 | 2 | 1, 3 |",
+        "| rows |  | at least 9 rows | 3 rows | 1 |  |",
+        "Compared with last_year.csv, at most PSI 0.2:",
+        "| age | 0.312 | 0.5 | TOO FAR |",
+        "| sex | 0.01 |  | within the limits |",
+    ):
+        assert line in lines
+    assert explanations(rejected) == (
+        "column age|x, range: at least 0, but down to -2 (2 in all, first in row 1)",
+        "rows, rows: at least 9 rows, but 3 rows (1 in all)",
+    )
+    folder = write_report(rejected, tmp_path, plots(rejected)).parent
+    assert (folder / "drift.png").read_bytes().startswith(b"\x89PNG")
+    assert "![drift](drift.png)" in (folder / "report.md").read_text()
+
+
+def test_the_comparison_shows_slices_intervals_and_notes_and_its_plots(tmp_path):
+    rows = (
+        MetricComparison(
+            name="mse",
+            larger_is_better=False,
+            candidate=9.0,
+            production=10.0,
+            verdict="better",
+            improvement=1.0,
+            interval=Interval(low=-0.123456, high=2.0, confidence=0.95),
+        ),
+        MetricComparison(
+            name="mse[sex=1]",
+            larger_is_better=False,
+            candidate=12.0,
+            production=10.0,
+            verdict="worse",
+            blocks=True,
+            slice_of="mse",
+            improvement=-2.0,
+        ),
+    )
+    bins = (PredictionBin(rows=2, target=1.0, candidate=1.1, production=0.9),)
+    comparison = ReportedComparison(
+        production=SERVED, candidate=RUN, table=rows, reasons=("why",), notes=("scored again",), prediction_bins=bins
+    )
+    compared = report("NotPromoted", comparison=comparison)
+    text = (write_report(compared, tmp_path, plots(compared))).read_text()
+    assert "- why\n- note: scored again\n" in text
+    assert "| mse | smaller | 9 | 10 | 1 | -0.1235 to 2 | better |\n" in text
+    assert "| mse[sex=1] | smaller | 12 | 10 | -2 |  | worse, which blocks |\n" in text
+    assert "by a paired bootstrap with 0.95 confidence." in text
+    assert "![improvement](improvement.png)\n![predictions](predictions.png)" in text
+    assert explanations(compared) == ("why", "scored again")

@@ -17,28 +17,37 @@ def test_the_shipped_settings_are_carried_out_as_a_whole() -> None:
 
 
 def test_every_option_that_would_be_ignored_is_named_at_once() -> None:
-    overrides = (
-        "experiment.distributed_training.backend_config=mpi",
-        "experiment.resume_state.resume_from_state=true",
-        "experiment.source_directory_datastore=store",
-        "deployment.image.runtime=spark-py",
-    )
+    overrides = ("deployment.image.docker.use_gpu=true", "deployment.image.runtime=spark-py")
 
     with pytest.raises(SettingsError) as caught:
         load_settings(None, overrides)
 
     assert [problem.path for problem in caught.value.problems] == [
-        "experiment.distributed_training.backend_config",
-        "experiment.resume_state.resume_from_state",
-        "experiment.source_directory_datastore",
+        "deployment.image.docker.use_gpu",
         "deployment.image.runtime",
     ]
 
 
-def test_an_option_that_lost_its_meaning_gets_a_note() -> None:
-    settings = load_settings(None, ("experiment.framework.sklearn._enable_optimized_mode=true",))
+@pytest.mark.parametrize(
+    "override", ["experiment.framework.sklearn._enable_optimized_mode=true", "experiment.history.snapshotProject=false"]
+)
+def test_an_option_that_lost_its_meaning_gets_a_note(override: str) -> None:
+    option = override.partition("=")[0]
 
-    assert ["_enable_optimized_mode" in sentence for sentence in without_effect(settings)] == [True]
+    assert [option in sentence for sentence in without_effect(load_settings(None, (override,)))] == [True]
+
+
+def test_a_version_without_a_framework_gets_a_note() -> None:
+    other = ("experiment.framework.name=other", "experiment.framework.other.framework_version=3.x")
+    managed = (
+        "experiment.user_managed=true",
+        "experiment.dependencies=null",
+        "experiment.framework.sklearn.framework_version=1.7.2",
+    )
+
+    for overrides in (other, managed):
+        notes = list(without_effect(load_settings(None, overrides)))
+        assert ["framework_version has no effect" in note for note in notes] == [True]
 
 
 def test_a_secret_in_an_override_is_refused_without_being_shown_and_a_variable_is_taken(

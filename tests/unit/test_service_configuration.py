@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from emulator.errors import ServiceError
-from emulator.services.configuration import check_name, complete, replica_count, start_seconds
+from emulator.services.configuration import check_name, complete, serving_policy
 from emulator.services.deployment import backoff
 
 pytestmark = pytest.mark.unit
@@ -30,9 +30,9 @@ def test_what_the_sdk_leaves_out_or_sends_as_null_gets_the_documented_default() 
 
 def test_an_aks_service_scales_by_itself_unless_it_is_given_a_number_of_replicas() -> None:
     assert aks()["autoScaler"]["autoscaleEnabled"] is True
-    assert replica_count(aks(autoScaler={"autoscaleEnabled": True, "minReplicas": 2})) == 2
+    assert serving_policy(aks(autoScaler={"autoscaleEnabled": True, "minReplicas": 2})).replicas == 2
     assert aks(numReplicas=3)["autoScaler"]["autoscaleEnabled"] is False
-    assert replica_count(aks(numReplicas=3)) == 3
+    assert serving_policy(aks(numReplicas=3)).replicas == 3
 
 
 def test_switching_the_autoscaler_on_forgets_the_number_of_replicas() -> None:
@@ -49,7 +49,11 @@ def test_switching_the_autoscaler_on_forgets_the_number_of_replicas() -> None:
         ({"numReplicas": 2, "autoScaler": {"autoscaleEnabled": True}}, "autoscaling is on"),
         ({"autoScaler": {"autoscaleEnabled": False}}, "numReplicas has to be at least 1"),
         ({"autoScaler": {"autoscaleEnabled": True, "minReplicas": 5, "maxReplicas": 2}}, "more than its maxReplicas"),
-        ({"computeType": "AKSENDPOINT"}, "does not implement services of type AKSENDPOINT"),
+        ({"maxQueueWaitMs": 0}, "maxQueueWaitMs is 0: it is a whole number and at least 1"),
+        ({"livenessProbeRequirements": {"periodSeconds": -1}}, "periodSeconds is -1"),
+        ({"autoScaler": {"targetUtilization": 101}}, "at most 100"),
+        ({"computeType": "AKSENDPOINT"}, "An endpoint needs a version"),
+        ({"computeType": "FPGA"}, "does not implement services of type FPGA"),
         ({"environmentImageRequest": None}, "made from an image"),
         ({"environmentImageRequest": {"modelIds": ["m:1"]}}, "no-code deployment"),
     ],
@@ -64,9 +68,10 @@ def test_token_authentication_takes_the_place_of_keys() -> None:
     assert (configuration["authEnabled"], configuration["aadAuthEnabled"]) == (False, True)
 
 
-def test_a_container_may_start_as_long_as_its_liveness_probe_waits_but_not_for_ever() -> None:
-    assert start_seconds(aks(livenessProbeRequirements={"initialDelaySeconds": 7})) == 7
-    assert start_seconds(aks()) == 120
+def test_a_container_may_start_as_long_as_its_liveness_probe_would_let_it_but_not_for_ever() -> None:
+    probe = {"initialDelaySeconds": 7, "periodSeconds": 3, "failureThreshold": 2, "timeoutSeconds": 1}
+    assert serving_policy(aks(livenessProbeRequirements=probe)).start_seconds == 7 + 3 + 1
+    assert serving_policy(aks()).start_seconds == 120
 
 
 @pytest.mark.parametrize("name", ["ab", "Upper", "1st", "trailing-", "a" * 33, "dot.ted"])

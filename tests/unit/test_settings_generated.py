@@ -90,6 +90,6 @@ def test_the_page_shows_every_option_with_its_bounds() -> None:
     assert "| `qlognormal.q` | whole number |" in page
     options_shown = {name for row in page.splitlines() for name in row.split("`")[1:2] for name in name.split(".")}
     assert options_shown >= {name.rpartition(".")[2] for name, _ in options()} - {
-        *("$schema", "workspace", "experiment", "compute_target", "waiting", "notifications"),  # titles
+        *("$schema", "workspace", "data", "experiment", "compute_target", "waiting", "notifications"),  # titles
         *("distribution", "parameters"),  # the names of the last table
     }

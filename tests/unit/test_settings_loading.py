@@ -16,7 +16,11 @@ from settings import Problem, Settings, SettingsError, load
 pytestmark = pytest.mark.unit
 
 LEGACY = Path(__file__).parent / "settings_files" / "legacy.json"
-NEW_OPTIONS = {"cpu_cores", "memory_gb", "endpoint_tests"}
+NEW_OPTIONS = {
+    *("cpu_cores", "memory_gb", "endpoint_tests", "metrics", "test_set", "significance"),
+    *("gloo", "nccl", "interpreter_path", "environment_name", "environment_version", "run_id", "recreate_on_change"),
+    *("profiling", "objectives", "load", "strategy", "canary", "approval", "approval_minutes"),
+}
 
 
 def written(directory: Path, text: str) -> Path:
@@ -76,7 +80,7 @@ def test_the_public_names_are_few() -> None:
 def test_the_shipped_settings_train_a_ridge_regression_and_deploy_it_three_times() -> None:
     shipped = load(environment={})
     assert shipped.experiment.script_parameters == {"--alpha": 0.5}
-    assert shipped.deployment.model.evaluation_parameters.smaller_is_better == ("mse",)
+    assert shipped.deployment.model.evaluation_parameters.metrics["mse"].direction == "smaller_is_better"
     stages = shipped.deployment.dev_deployment, shipped.deployment.test_deployment, shipped.deployment.prod_deployment
     assert [stage.name for stage in stages] == ["diabetes-dev", "diabetes-test", "diabetes-prod"]
     assert shipped.deployment.prod_deployment.num_replicas == 2
@@ -146,7 +150,7 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
         "compute_target.training.amlcompute.idle_seconds_before_scaledown": ('"soon"', "must be a whole number"),
         "deployment.model.evaluation_parameters": (
             "an object",
-            "must name at least one metric in larger_is_better or smaller_is_better",
+            "must name at least one metric in larger_is_better, smaller_is_better or metrics",
         ),
         "deployment.test_deployment.name": (
             "${STAGE}",

@@ -65,6 +65,13 @@ def test_a_name_that_only_resembles_a_distribution_is_a_mistake(name: str) -> No
     assert list(rules_broken_by(tuned(name, {}))) == [f"{TUNING}.parameters.--x.distribution"]
 
 
+def test_the_nearest_distribution_is_named() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(LEGACY, [tuned("qunifrom", {})], {})
+    (problem,) = caught.value.problems
+    assert problem.suggestion == "quniform"
+
+
 def test_a_parameter_of_another_distribution_is_a_mistake() -> None:
     assert rules_broken_by(tuned("uniform", PARAMETERS["quniform"])) == {
         f"{TUNING}.parameters.--x.parameters.q": "is not an option here"
@@ -116,6 +123,18 @@ def test_the_rules_of_tuning_are_not_applied_when_nothing_is_tuned() -> None:
             {f"{TUNING}.parameters.--x.distribution"},
         ),
         ([f"{TUNING}.method=bayesian", tuned("uniform", PARAMETERS["uniform"])], {f"{TUNING}.policy.name"}),
+        (
+            [f"{TUNING}.method=bayesian", f"{TUNING}.policy.name=null", tuned("choice", PARAMETERS["choice"])],
+            {f"{TUNING}.parameters.--x.parameters.options"},
+        ),
+        (
+            [
+                f"{TUNING}.method=bayesian",
+                f"{TUNING}.policy.name=null",
+                tuned("quniform", {"min_value": 0.5, "max_value": 9, "q": 2}),
+            ],
+            {f"{TUNING}.parameters.--x.parameters.min_value"},
+        ),
         (
             [f"{TUNING}.policy.name=truncationselection", f"{TUNING}.policy.truncationselection={{}}"],
             {f"{TUNING}.policy.truncationselection.truncation_percentage"},
