@@ -100,6 +100,7 @@ bench: $(VENV)/ready  ## measure what benchmarks/README.md states
 	@$(BIN)/python -m benchmarks.emulator
 	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.promotion
+	@$(BIN)/python -m benchmarks.prefect_overhead
 	@$(BIN)/python -m benchmarks.tuning
 
 .PHONY: format

@@ -39,7 +39,7 @@ from tasks.environment import register_scoring_environment_task, register_traini
 from tasks.errors import OperationTimeout, ProfilingError
 from tasks.evaluation import evaluate_task
 from tasks.production import settle_production_task
-from tasks.profiling import profile_model_task, resources_missing, upload_sample_task
+from tasks.profiling import prepare_profile_task, profile_model_task, resources_missing
 from tasks.registration import register_model_task, unfinished_release_task
 from tasks.resume import find_former_run_task
 from tasks.training import submit_training_task, wait_for_training_task
@@ -47,6 +47,7 @@ from tasks.training_compute import ensure_training_compute_task
 from tasks.tuning import best_run_task, submit_tuning_task, wait_for_tuning_task
 from tasks.values import (
     Comparison,
+    PreparedProfile,
     ReadyCompute,
     RegisteredEnvironment,
     RegisteredModel,
@@ -213,7 +214,8 @@ def climb(road: Road, comparison: Comparison, scoring: Scoring) -> None:
         "prod cluster", ensure_inference_cluster_task, target, clusters.aks_prod, "FAST_PROD", minutes
     )
 
-    sample = steps.start("profile sample", upload_sample_task, target, settings.deployment.endpoint_tests)
+    run_id, tests = comparison.candidate.run_id, settings.deployment.endpoint_tests
+    prepared = steps.start("prepare profile", prepare_profile_task, target, tests, run_id, scoring, road.origin)
     lineage = lineage_of(settings, road.data)
     road.model = steps.run(
         "registration",
@@ -225,14 +227,14 @@ def climb(road: Road, comparison: Comparison, scoring: Scoring) -> None:
         lineage,
         model_card(settings.deployment.model, comparison, road.data, lineage, scoring),
     )
-    measure(road, road.model, scoring, sample)
+    measure(road, road.model, scoring, prepared)
     try_out(road, "dev", road.model, scoring, road.profile, None)
-    try_out(road, "test", road.model, scoring, road.profile, test_cluster.result())
+    try_out(road, "test", road.model, scoring, road.profile, road.ready(test_cluster.result()))
     if approved(road, road.model, comparison):
-        release(road, comparison.production, road.model, scoring, road.profile, prod_cluster.result())
+        release(road, comparison.production, road.model, scoring, road.profile, road.ready(prod_cluster.result()))
 
 
-def measure(road: Road, model: RegisteredModel, scoring: Scoring, sample: Started[str]) -> None:
+def measure(road: Road, model: RegisteredModel, scoring: Scoring, prepared: Started[PreparedProfile]) -> None:
     """Profile the model; where that fails, the settings' CPU and memory have to do.
 
     Raises:
@@ -240,9 +242,9 @@ def measure(road: Road, model: RegisteredModel, scoring: Scoring, sample: Starte
     """
     deployment, minutes = road.settings.deployment, road.settings.waiting.profile_minutes
     try:
-        road.profile = road.steps.run(
-            "profile", profile_model_task, road.target, deployment, model, scoring, sample.result(), minutes
-        )
+        plan = prepared.result()
+        name = "profile (cached)" if plan.found else "profile"
+        road.profile = road.steps.run(name, profile_model_task, road.target, deployment, model, scoring, plan, minutes)
     except (ProfilingError, OperationTimeout) as error:
         missing = resources_missing(deployment)
         if missing:

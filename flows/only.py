@@ -31,7 +31,7 @@ from tasks.environment import register_scoring_environment, register_training_en
 from tasks.errors import MlopsError
 from tasks.evaluation import evaluate
 from tasks.production import settle_production
-from tasks.profiling import profile_model, upload_sample
+from tasks.profiling import prepare_profile, profile_model
 from tasks.progress import listening
 from tasks.registration import mark_released, register_model
 from tasks.resume import find_former_run
@@ -41,6 +41,7 @@ from tasks.tuning import best_run, submit_tuning, wait_for_tuning
 from tasks.values import (
     Comparison,
     DataReport,
+    ModelProfile,
     Origin,
     ReadyCompute,
     RegisteredModel,
@@ -86,14 +87,7 @@ class LastRun:
             "test cluster": partial(self._cluster, "test"),
             "prod cluster": partial(self._cluster, "prod"),
             "registration": self._register,
-            "profile": lambda: profile_model(
-                self._target,
-                settings.deployment,
-                self._model(),
-                self._scoring(),
-                upload_sample(self._target, settings.deployment.endpoint_tests),
-                settings.waiting.profile_minutes,
-            ),
+            "profile": self._profile,
             "deploy to dev": partial(self._deploy, "dev"),
             "test dev": partial(self._test, "dev"),
             "remove dev": partial(self._remove, "dev"),
@@ -219,6 +213,12 @@ class LastRun:
             entry_script=image.entry_script,
             environment=register_scoring_environment(self._target, image),
         )
+
+    def _profile(self) -> ModelProfile:
+        deployment, model, scoring = self._settings.deployment, self._model(), self._scoring()
+        prepared = prepare_profile(self._target, deployment.endpoint_tests, model.run_id, scoring, _anew())
+        minutes = self._settings.waiting.profile_minutes
+        return profile_model(self._target, deployment, model, scoring, prepared, minutes)
 
     def _cluster(self, stage: Stage) -> ReadyCompute | None:
         clusters, minutes = self._settings.compute_target.deployment, self._settings.waiting.compute_minutes

@@ -88,14 +88,7 @@ def resume(road: Road, unfinished: UnfinishedRelease) -> None:
     """Bring a release to its end that was broken off when production served the model already."""
     road.model, started = unfinished.model, time.monotonic()
     deployment = road.settings.deployment
-    cluster = road.steps.run(
-        "prod cluster",
-        ensure_inference_cluster_task,
-        road.target,
-        road.settings.compute_target.deployment.aks_prod,
-        "FAST_PROD",
-        road.settings.waiting.compute_minutes,
-    )
+    cluster = production_cluster(road)
     try:
         road.production = road.steps.run("find prod", find_endpoint_task, road.target, deployment, "prod")
         if road.production is None:
@@ -108,6 +101,14 @@ def resume(road: Road, unfinished: UnfinishedRelease) -> None:
     else:
         road.steps.run("mark as production", mark_released_task, road.target, unfinished.model)
         road.outcome = "Promoted"
+
+
+def production_cluster(road: Road) -> ReadyCompute:
+    """The cluster of production, for a run that has not made it ready beside other steps."""
+    wanted, minutes = road.settings.compute_target.deployment.aks_prod, road.settings.waiting.compute_minutes
+    return road.ready(
+        road.steps.run("prod cluster", ensure_inference_cluster_task, road.target, wanted, "FAST_PROD", minutes)
+    )
 
 
 def shift_traffic(

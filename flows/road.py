@@ -35,6 +35,7 @@ from tasks.values import (
     ModelProfile,
     Origin,
     Outcome,
+    ReadyCompute,
     RegisteredModel,
     ReportedComparison,
     ReportedError,
@@ -131,6 +132,12 @@ class Road:
         """Say, and keep for the report, what goes on in spite of a fault, and how."""
         self.warnings.append(sentence)
         self.console.say(f"warning: {sentence}")
+
+    def ready(self, cluster: ReadyCompute) -> ReadyCompute:
+        """A cluster to serve on; what of it is not as the settings want it is a warning."""
+        for sentence in cluster.differs:
+            self.warn(f"ClusterDiffers: {sentence}.")
+        return cluster
 
     def rolled_back(self, failure: MlopsError) -> None:
         """Note that production has its former model back, because of ``failure``."""

@@ -20,10 +20,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.options import RollbackOptions
-from flows.release import release
+from flows.release import production_cluster, release
 from flows.road import Road, end_state
 from flows.turn import turn_to_release
-from tasks.compute import ensure_inference_cluster_task
 from tasks.errors import MlopsError
 from tasks.evaluation import production_model_task
 from tasks.production import settle_production_task
@@ -57,14 +56,7 @@ def rollback(options: RollbackOptions = DEFAULT_OPTIONS) -> State[dict[str, Any]
                 f"There is no production service '{settings.deployment.prod_deployment.name}' to roll back.",
                 "Correct deployment.prod_deployment.name in the settings, or release a model.",
             )
-        cluster = steps.run(
-            "prod cluster",
-            ensure_inference_cluster_task,
-            target,
-            settings.compute_target.deployment.aks_prod,
-            "FAST_PROD",
-            waiting.compute_minutes,
-        )
+        cluster = production_cluster(road)
         version = steps.run(
             "version to restore", version_to_restore_task, target, settings.deployment, options.to, served
         )

@@ -5,13 +5,17 @@ Azure: https://learn.microsoft.com/azure/machine-learning/concept-compute-target
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from settings.compute_target import AksProdSettings, AksTestSettings
 from settings.workspace import WorkspaceTarget
 from tasks.errors import ComputeError
 from tasks.operation import azure_operation, explained
 from tasks.progress import report
+from tasks.resource_manager import ResourceManager
 from tasks.values import ReadyCompute
 from tasks.waiting import within
 from tasks.workspace import open_workspace
@@ -19,26 +23,150 @@ from tasks.workspace import open_workspace
 if TYPE_CHECKING:
     from azureml.core.compute import AksCompute
 
-    from settings.compute_target import AksProdSettings, AksTestSettings
-
 Purpose = Literal["DEV_TEST", "FAST_PROD"]
 ComputeType = Literal["AmlCompute", "VirtualMachine", "AKS"]
+AksSettings = AksTestSettings | AksProdSettings
+
+FAST_PROD_VIRTUAL_CPUS = 12
+"""The least of a cluster with purpose FAST_PROD, in all its nodes."""
+
+# What Azure ML takes where the settings say nothing.
+_AKS_NODES, _AKS_SIZE = 3, "Standard_D3_v2"
+_API_VERSION = "2021-07-01"
 
 
 def ensure_inference_cluster(
-    target: WorkspaceTarget, settings: AksTestSettings | AksProdSettings, purpose: Purpose, minutes: float
+    target: WorkspaceTarget, settings: AksSettings, purpose: Purpose, minutes: float
 ) -> ReadyCompute:
-    """The AKS cluster of a stage, created when it is not there.
+    """The AKS cluster of a stage: created when it is not there, else given the certificate of the settings.
+
+    What else differs from the settings is said in the value, and is no error: production must be able to go back to a
+    former model on whatever cluster it has.
 
     Raises:
-        ComputeError: it cannot be made, or is there with another purpose, which Azure cannot change.
+        ComputeError: it cannot be made or changed, is too small for FAST_PROD, or is there with another purpose, which
+            Azure cannot change.
+        OperationTimeout: it was not ready in time.
     """
     cluster = find_compute(target, settings.name, "AKS")
     if cluster is None:
+        if purpose == "FAST_PROD":
+            _refuse_too_small(target, settings)
         _create(target, settings, purpose, minutes)
-    else:
-        check_purpose(cluster, purpose)
-    return ReadyCompute(name=settings.name, kind="AKS", created=cluster is None, changes=(), cluster_purpose=purpose)
+        return ReadyCompute(name=settings.name, kind="AKS", created=True, changes=(), cluster_purpose=purpose)
+    check_purpose(cluster, purpose)
+    changes = _give_certificate(cluster, settings, minutes)
+    return ReadyCompute(
+        name=settings.name,
+        kind="AKS",
+        created=False,
+        changes=changes,
+        differs=tuple(lasting_differences(cluster, _network(target, settings), settings)),
+        cluster_purpose=purpose,
+    )
+
+
+def nodes_of(settings: AksSettings) -> tuple[int, str]:
+    """How many nodes an AKS cluster of the settings has, and of which size."""
+    return settings.agent_count or _AKS_NODES, settings.vm_size or _AKS_SIZE
+
+
+def check_virtual_cpus(settings: AksSettings, cpus_of_node: int) -> None:
+    """See that a cluster of the settings is large enough for FAST_PROD. Pure.
+
+    Raises:
+        ComputeError: it is not; says how many virtual CPUs it would have.
+    """
+    nodes, size = nodes_of(settings)
+    cpus = nodes * cpus_of_node
+    if cpus < FAST_PROD_VIRTUAL_CPUS:
+        raise ComputeError(
+            f"Cluster {settings.name} has {cpus} vCPUs ({nodes} nodes of {size} with {cpus_of_node} each), and "
+            f"FAST_PROD needs {FAST_PROD_VIRTUAL_CPUS} at least.",
+            "Raise compute_target.deployment.aks_prod.agent_count, or choose a larger "
+            "compute_target.deployment.aks_prod.vm_size.",
+        )
+
+
+def _refuse_too_small(target: WorkspaceTarget, settings: AksSettings) -> None:
+    from azureml.core.compute import AmlCompute
+
+    what = "list the sizes of virtual machines"
+    with explained(ComputeError, what, "Check compute_target.deployment.aks_prod.location."):
+        # AksCompute has no such list; the sizes are those of all virtual machines of the region.
+        sizes = AmlCompute.supported_vmsizes(open_workspace(target), location=settings.location)
+    cpus = {size["name"].lower(): size["vCPUs"] for size in sizes}.get(nodes_of(settings)[1].lower())
+    if cpus is not None:  # of a size that is not listed, Azure itself has to judge
+        check_virtual_cpus(settings, cpus)
+
+
+def _give_certificate(cluster: AksCompute, wanted: AksSettings, minutes: float) -> tuple[str, ...]:
+    """Turn TLS on, or to another host name, where the settings have a certificate; says so."""
+    from azureml.core.compute.aks import AksUpdateConfiguration, SslConfiguration
+
+    found = cluster.ssl_configuration.cname if cluster.ssl_configuration else None
+    if wanted.ssl_cname is None or wanted.ssl_cname == found:
+        return ()
+
+    def update() -> AksCompute:
+        certificate = SslConfiguration(
+            status="Enabled",
+            cname=wanted.ssl_cname,
+            cert=Path(str(wanted.ssl_cert_pem_file)).read_text("utf-8"),
+            key=Path(str(wanted.ssl_key_pem_file)).read_text("utf-8"),
+        )
+        cluster.update(AksUpdateConfiguration(ssl_configuration=certificate))
+        return cluster
+
+    report("changing")
+    provision(update, wanted.name, minutes, "change", "Check ssl_cname, ssl_cert_pem_file and ssl_key_pem_file.")
+    return (f"ssl_cname from {found} to {wanted.ssl_cname}",)
+
+
+def _network(target: WorkspaceTarget, settings: AksSettings) -> dict[str, Any]:
+    """The network of a cluster that is there, which the SDK's AksCompute leaves out."""
+    manager = ResourceManager(target)
+    workspace = f"{manager.group}/providers/Microsoft.MachineLearningServices/workspaces/{target.name}"
+    with explained(ComputeError, f"get compute target '{settings.name}'", "Look at it in the Azure ML studio."):
+        found = manager.get(f"{workspace}/computes/{settings.name}", _API_VERSION) or {}
+    inner = found.get("properties", {}).get("properties") or {}
+    return inner.get("aksNetworkingConfiguration") or {}
+
+
+def lasting_differences(cluster: AksCompute, network: dict[str, Any], wanted: AksSettings) -> Iterator[str]:
+    """Where an AKS cluster is not as the settings want it, and the SDK cannot change it. What they leave open never
+    differs, and neither does what Azure does not say of an attached cluster. Pure.
+
+    Args:
+        network: ``aksNetworkingConfiguration``, as Azure Resource Manager has it.
+    """
+    subnet = str(network.get("subnetId") or "").split("/")
+    parts = dict(pairwise(subnet))
+    options = {
+        "agent_count": cluster.agent_count,
+        "vm_size": cluster.agent_vm_size,
+        "location": cluster.cluster_location,
+        "vnet_resourcegroup_name": parts.get("resourceGroups"),
+        "vnet_name": parts.get("virtualNetworks"),
+        "subnet_name": parts.get("subnets"),
+        "service_cidr": network.get("serviceCidr"),
+        "dns_service_ip": network.get("dnsServiceIP"),
+        "docker_bridge_cidr": network.get("dockerBridgeCidr"),
+    }
+    advice = {"agent_count": f"scale it with `az aks scale --node-count {wanted.agent_count}`"}
+    for option, found in options.items():
+        given = getattr(wanted, option)
+        if given is None or found is None or _plain(found) == _plain(given):
+            continue
+        yield (
+            f"AKS cluster '{wanted.name}' has {option} {found}, the settings want {given}; Azure ML cannot change it: "
+            f"{advice.get(option, 'choose another name for a cluster that has it')}, or correct the settings"
+        )
+
+
+def _plain(value: object) -> str:
+    """Without what Azure writes in two ways: ``westeurope`` of ``West Europe``."""
+    return str(value).lower().replace(" ", "")
 
 
 def look_up(target: WorkspaceTarget, name: str, kind: ComputeType) -> Any:
@@ -121,9 +249,7 @@ def provider_errors(errors: object) -> str:
     return str(errors or "no reason was given").rstrip(". ")
 
 
-def _create(
-    target: WorkspaceTarget, wanted: AksTestSettings | AksProdSettings, purpose: Purpose, minutes: float
-) -> None:
+def _create(target: WorkspaceTarget, wanted: AksSettings, purpose: Purpose, minutes: float) -> None:
     from azureml.core.compute import ComputeTarget
 
     report("creating")
@@ -137,7 +263,7 @@ def _create(
     report("created")
 
 
-def _aks_configuration(wanted: AksTestSettings | AksProdSettings, purpose: Purpose) -> Any:
+def _aks_configuration(wanted: AksSettings, purpose: Purpose) -> Any:
     from azureml.core.compute import AksCompute
 
     return AksCompute.provisioning_configuration(

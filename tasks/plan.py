@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from settings.compute_target import AmlComputeSettings, DsvmSettings
 from settings.workspace import WorkspaceTarget
-from tasks.compute import check_purpose, find_compute
+from tasks.compute import check_purpose, find_compute, nodes_of
 from tasks.data_validation import validate_data
 from tasks.deployment import Stage, service_name
 from tasks.environment import find_environment, latest_if_same, scoring_environment, training_environment
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 # (action, detail, cost) of a step; a step that asks Azure may raise MlopsError instead.
 _Found = tuple[str, str, str | None]
-
-_AKS_NODES, _AKS_SIZE = 3, "Standard_D3_v2"  # what Azure ML takes where the settings say nothing
 
 
 def plan(target: WorkspaceTarget, settings: Settings, fresh: bool) -> tuple[PlannedStep, ...]:
@@ -241,7 +239,7 @@ def _evaluation(target: WorkspaceTarget, settings: Settings, there: bool) -> _Fo
 def _cluster(
     target: WorkspaceTarget, wanted: AksTestSettings | AksProdSettings, purpose: Purpose, there: bool
 ) -> _Found:
-    nodes = _nodes(wanted.agent_count or _AKS_NODES, wanted.vm_size or _AKS_SIZE)
+    nodes = _nodes(*nodes_of(wanted))
     cluster = find_compute(target, wanted.name, "AKS") if there else None
     if cluster is None:
         return "create", f"{wanted.name}: AKS {purpose}, {nodes}", f"{nodes} until it is deleted"

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from settings.workspace import WorkspaceTarget
+from tasks.compute import check_virtual_cpus, nodes_of
 from tasks.errors import MlopsError, http_status, is_login_failure
 from tasks.progress import report
 from tasks.resource_manager import ResourceManager
@@ -52,9 +53,6 @@ _API_VERSIONS = {
     "workspaces": "2021-07-01",
     "machines": "2021-07-01",
 }
-
-# What Azure ML takes where the settings say nothing.
-_AKS_NODES, _AKS_SIZE, _FAST_PROD_CPUS = 3, "Standard_D3_v2", 12
 
 _UNLIMITED = -1
 
@@ -265,17 +263,12 @@ def _serving_quota(manager: ResourceManager, target: WorkspaceTarget, settings: 
     sizes, existing = _sizes(manager, location), _computes(manager, target)
     needed: Counter[str] = Counter()
     for cluster in (clusters.aks_test, clusters.aks_prod):
-        nodes, name = cluster.agent_count or _AKS_NODES, cluster.vm_size or _AKS_SIZE
+        nodes, name = nodes_of(cluster)
         size = _size(sizes, name, location)
-        cpus = nodes * size["vCPUs"]
-        if cluster is clusters.aks_prod and cpus < _FAST_PROD_CPUS:
-            raise MlopsError(
-                f"Cluster {cluster.name} has {cpus} vCPUs ({nodes} nodes of {name}), and FAST_PROD needs "
-                f"{_FAST_PROD_CPUS} at least.",
-                "Raise compute_target.deployment.aks_prod.agent_count, or choose a larger vm_size.",
-            )
+        if cluster is clusters.aks_prod:
+            check_virtual_cpus(cluster, size["vCPUs"])
         if cluster.name.lower() not in existing:
-            needed[size["family"]] += cpus
+            needed[size["family"]] += nodes * size["vCPUs"]
     if not needed:
         return f"clusters {clusters.aks_test.name} and {clusters.aks_prod.name} are there already"
     usages = _usages(manager, "Microsoft.Compute", location)

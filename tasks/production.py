@@ -1,4 +1,4 @@
-"""Production as a release finds it: of the right kind, and with nothing left that an earlier run has half made."""
+"""What a release finds: production of the right kind, and nothing that an earlier run has half made or left over."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from settings.deployment import DeploymentSettings
 from settings.workspace import WorkspaceTarget
 from tasks.canary import keep_only
+from tasks.deployment import STAGES_FOR_TESTS, service_name
 from tasks.errors import DeploymentError
 from tasks.evaluation import PRODUCTION, STAGE_TAG, find_service, is_endpoint, served_models
 from tasks.operation import azure_operation, explained
@@ -40,7 +41,8 @@ def settle_production(target: WorkspaceTarget, deployment: DeploymentSettings, m
     """Put production into a state that a release can start from, whatever an earlier run was killed in.
 
     A change that is going on is waited for, a version of an endpoint that never became the default is removed, and so
-    is a service that never came up and serves no released model.
+    is a service that never came up and serves no released model. As releases take turns, nobody uses a service for
+    tests now: one that is there was left over.
 
     Raises:
         DeploymentError: it is of another kind than the settings want.
@@ -49,8 +51,14 @@ def settle_production(target: WorkspaceTarget, deployment: DeploymentSettings, m
     name = deployment.prod_deployment.name
     what = f"look at production service '{name}'"
     with explained(DeploymentError, what, "Look at it in the Azure ML studio."):
-        service = find_service(open_workspace(target), name)
+        workspace = open_workspace(target)
+        service = find_service(workspace, name)
         check_kind(service, deployment)
+        for stage in STAGES_FOR_TESTS:
+            left = find_service(workspace, service_name(deployment, stage))
+            if left is not None:
+                report(f"removing {left.name}, which an earlier run left")
+                left.delete()
         if service is None:
             return
         poll(lambda: _state(service), lambda state: state != "Transitioning", what=what, minutes=minutes)

@@ -90,6 +90,7 @@ class ReadyCompute(Value):
     kind: str = Field(description="AmlCompute or AKS")
     created: bool
     changes: tuple[str, ...] = Field(description="what this run has changed, as sentences")
+    differs: tuple[str, ...] = Field(default=(), description="what is not as the settings want it, as sentences")
     cluster_purpose: Literal["DEV_TEST", "FAST_PROD"] | None = None
 
 
@@ -265,6 +266,14 @@ class Resources(Value):
 
     cpu: float = Field(description="CPU cores")
     memory_gb: float = Field(description="memory in GB")
+
+
+class PreparedProfile(Value):
+    """The profile that is to be taken or made."""
+
+    name: str
+    sample_path: str = Field(description="of the sample requests on the default datastore")
+    found: bool = Field(description="it was made before, and need not be waited for")
 
 
 class ModelProfile(Resources):

@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's affair: it is shared, and no test judges its speed.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 # The SDK and what it brings use what Python has deprecated, also from threads that outlive the test that started them.
 for _module in ("azureml", "applicationinsights", "msrest", "jsonpickle"):

@@ -55,10 +55,10 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write_test_set(features: pd.DataFrame, target: pd.Series, prediction: np.ndarray, sex: pd.Series) -> None:
-    """What the gate needs to judge production's model on the same rows: outputs/ is kept with the run."""
-    outputs = Path("outputs")
-    outputs.mkdir(exist_ok=True)
+def write_test_set(
+    outputs: Path, features: pd.DataFrame, target: pd.Series, prediction: np.ndarray, sex: pd.Series
+) -> None:
+    """What the gate needs to judge production's model on the same rows."""
     rows = pd.DataFrame({"target": target, "prediction": prediction, "sex": sex})
     rows.to_csv(outputs / "predictions.csv", index_label="id")
     with (outputs / "test_requests.jsonl").open("w", encoding="utf-8") as requests:
@@ -85,10 +85,10 @@ def main() -> None:
     for code in sorted(sex.unique()):
         of_group = (sex == code).to_numpy()
         run.log(f"mse[sex={code}]", float(mean_squared_error(test_y[of_group], prediction[of_group])))
-    write_test_set(test_x, test_y, prediction, sex)
 
     model_file = Path(os.environ.get("MODEL_FILE", "outputs/diabetes-ridge.pkl"))
     model_file.parent.mkdir(parents=True, exist_ok=True)
+    write_test_set(model_file.parent, test_x, test_y, prediction, sex)
     joblib.dump(model, model_file)
 
 

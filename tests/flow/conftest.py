@@ -47,7 +47,7 @@ class Checkout:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,  # pytest has a shorter limit for most tests
         )
 
     def shell(self, line: str) -> subprocess.CompletedProcess[str]:

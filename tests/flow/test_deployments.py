@@ -236,6 +236,24 @@ def test_a_worker_and_a_deployed_run_take_the_first_model_to_production(
     assert (status, "Finished in state Promoted" in terminal) == (0, True), terminal
 
 
+def test_a_rollback_is_started_by_its_deployment_and_says_that_there_is_nothing_to_go_back_to(
+    shell: Shell, worker: None
+) -> None:
+    status, terminal = shell.type("prefect deployment run rollback/by-hand --watch --watch-timeout 600")
+    assert status == 1, terminal
+
+    status, terminal = shell.type('prefect deployment run rollback/by-hand --params \'{"options": {"to": 2}}\'')
+    assert status == 0, terminal
+
+    def messages() -> set[str]:
+        failed = {"flow_runs": {"state": {"type": {"any_": ["FAILED"]}}}, "flows": {"name": {"any_": ["rollback"]}}}
+        return {run["state"]["message"] for run in shell.api("/flow_runs/filter", failed)}
+
+    wait_until(lambda: len(messages()) == 2, "both rollbacks have ended")
+    assert any("No version of model 'diabetes-ridge' was released before version 1" in each for each in messages())
+    assert any("Version 2 of model 'diabetes-ridge' was never released." in each for each in messages())
+
+
 def test_the_export_line_of_the_page_reaches_the_commands(shell: Shell) -> None:
     (line,) = (command for command in COMMANDS if command.startswith("export "))
     assert OWN_PORT in line

@@ -6,51 +6,19 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
-import requests
 
 from tests.conftest import RunningEmulator
 from tests.flow.conftest import Checkout
 from tests.flow.documentation import at_the_prompt, breakpoints
 from tests.flow.pseudo_terminal import PseudoTerminal
+from tests.flow.steady_caller import SteadyCaller
 
 pytestmark = pytest.mark.flow
 
 SAMPLE = Path("code/testing/sample_request.json")
-
-
-class SteadyCaller:
-    """Calls a service again and again from a thread, and keeps what went wrong."""
-
-    def __init__(self, url: str, key: str, body: bytes) -> None:
-        self.answered = 0
-        self.failures: list[str] = []
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._call, args=(url, key, body))
-
-    def _call(self, url: str, key: str, body: bytes) -> None:
-        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        with requests.Session() as session:
-            while not self._stopped.wait(0.02):
-                try:
-                    answer = session.post(url, data=body, headers=headers, timeout=30)
-                    if answer.status_code == 200:
-                        self.answered += 1
-                    else:
-                        self.failures.append(f"HTTP {answer.status_code}: {answer.text[:200]}")
-                except requests.RequestException as error:
-                    self.failures.append(str(error))
-
-    def __enter__(self) -> SteadyCaller:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
 
 
 def production_key(checkout: Checkout) -> str:

@@ -56,7 +56,7 @@ def test_the_links_lead_somewhere(document: str) -> None:
         assert (REPOSITORY / document).parent.joinpath(Path(target)).exists(), target
 
 
-@pytest.mark.parametrize("page", ["debugging.md", "azure.md"])
+@pytest.mark.parametrize("page", ["debugging.md", "azure.md", "releases.md"])
 def test_every_command_of_ours_on_a_page_is_typed_by_a_test(page: str) -> None:
     tests = "\n".join(path.read_text() for path in (REPOSITORY / "tests" / "flow").glob("test_*.py"))
     blocks = re.findall(r"```sh\n(.*?)```", text_of(f"docs/{page}"), re.DOTALL)
