@@ -54,6 +54,7 @@ def main() -> int:
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, end_with_the_others)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # mpiexec may be killed before it can end its ranks
     code = process.wait()
     if code != 0:
         with open(outcome.format(rank=rank), "w") as file:  # noqa: PTH123

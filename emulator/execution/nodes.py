@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+from emulator.errors import ServiceError
 from emulator.management.scaling import Scale
 from emulator.state import State
 
@@ -69,12 +70,12 @@ class NodePool:
 
     Args:
         state: whose changes (a larger cluster, a run that has ended) let the next one try.
-        scale: the limits as they are now; a maximum of 0 when the compute target is gone.
+        scale: the limits as they are now; ``None`` when the compute target is gone.
     """
 
-    def __init__(self, state: State, scale: Callable[[], Scale]) -> None:
+    def __init__(self, state: State, scale: Callable[[], Scale | None]) -> None:
         self._state = state
-        self._scale = scale
+        self._find_scale = scale
         self._numbers = itertools.count(1)
         self._nodes: list[Node] = []
         self._waiting: list[str] = []
@@ -95,11 +96,17 @@ class NodePool:
 
     @asynccontextmanager
     async def take(self, run_id: str, count: int) -> AsyncIterator[Allocation]:
-        """Nodes for a run: waits for its turn, holds them, gives them back."""
+        """Nodes for a run: waits for its turn, holds them, gives them back.
+
+        Raises:
+            ServiceError: 404 when the compute target is deleted while the run waits.
+        """
         self._waiting.append(run_id)
         try:
             while not await self._state.wait_for(lambda: self._is_next(run_id, count), _FOREVER):
                 continue
+            if self._find_scale() is None:
+                raise ServiceError(404, "ResourceNotFound", f"The compute target of run '{run_id}' was deleted.")
             allocation = self._allocate(run_id, count)
         finally:
             self._waiting.remove(run_id)
@@ -121,10 +128,15 @@ class NodePool:
             allocation.lost.set()
         return [allocation.run_id for allocation in self._allocations]
 
+    def _scale(self) -> Scale:
+        return self._find_scale() or Scale(0, 0, 0)
+
     def _start_node(self) -> Node:
         return Node(f"tvm-{next(self._numbers):04d}", idle_since=time.monotonic())
 
     def _is_next(self, run_id: str, count: int) -> bool:
+        if self._find_scale() is None:
+            return True  # nothing to wait for
         at_work = sum(node.run_id is not None for node in self._nodes)
         return self._waiting[0] == run_id and at_work + count <= self._scale().maximum
 

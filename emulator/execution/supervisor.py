@@ -349,9 +349,9 @@ class RunSupervisor:
             self._pools[key] = NodePool(self._emulator.state, lambda: self._scale(workspace, compute))
         return self._pools[key]
 
-    def _scale(self, workspace: Workspace, compute: str) -> Scale:
+    def _scale(self, workspace: Workspace, compute: str) -> Scale | None:
         found = self._emulator.management.store.find_compute(workspace, compute)
-        return Scale(0, 0, 0) if found is None else found.scale
+        return None if found is None else found.scale
 
 
 async def _unless_lost(attempt: Coroutine[Any, Any, None], allocation: Allocation) -> bool:

@@ -86,6 +86,24 @@ def test_a_run_whose_node_is_preempted_is_queued_again_and_starts_anew(
     assert "was pre-empted: the run was queued again" in run.get_details()["warnings"][0]["message"]
 
 
+def test_a_run_that_waits_for_a_cluster_that_is_deleted_fails_and_says_so(
+    workspace: Workspace, submit: Callable[..., Run]
+) -> None:
+    from azureml.core.compute import AmlCompute, ComputeTarget
+
+    wanted = AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=1)
+    cluster = ComputeTarget.create(workspace, "short-lived", wanted)
+    first = submit("import time; time.sleep(600)", compute_target="short-lived")
+    until(first, "Running")
+    second = submit("pass", compute_target="short-lived")
+    until(second, "Queued")
+    cluster.delete()
+    assert until(second) == "Failed"
+    assert "was deleted" in second.get_details()["error"]["error"]["message"]
+    first.cancel()
+    assert until(first) == "Canceled"
+
+
 def test_only_nodes_of_low_priority_are_preempted(
     workspace: Workspace, cluster: str, emulator: RunningEmulator
 ) -> None:
