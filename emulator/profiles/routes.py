@@ -11,6 +11,7 @@ import psutil
 from aiohttp import web
 
 from emulator.child_processes import tail
+from emulator.environments.store import without_registry_password
 from emulator.errors import ServiceError, bad_request, not_emulated
 from emulator.management.store import Workspace
 from emulator.models.routes import MMS
@@ -101,7 +102,7 @@ class ProfilesService(Service):
             },
             created_time=utc_now(),
             model_ids=list(image_request.get("modelIds") or []),
-            environment=image_request["environment"],
+            environment=without_registry_password(image_request["environment"]),
         )
         self.store.put(workspace.id, profile)
         task = asyncio.create_task(self._measure(workspace, profile, image, rows))
