@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -144,15 +145,37 @@ def start() -> PrefectServer:
         PrefectServerError: it did not start; with the end of its log.
     """
     with _starting():
-        running = find()
-        if running is None:
+        running = find() or _launch()
+        if not _comes_up(running) and not _alive(running):
+            # Another program has taken the port since we looked: there is a free one now, or the log says why not.
             running = _launch()
-    if not _wait(lambda: healthy(running.api_url) or find() is None, _START_SECONDS) or find() is None:
+    if not _comes_up(running):
         raise PrefectServerError(
             f"the Prefect server on {running.api_url} did not start; its log {home() / 'server.log'} ends with:\n"
             + "\n".join((home() / "server.log").read_text(errors="replace").splitlines()[-15:])
         )
     return running
+
+
+def _comes_up(server: PrefectServer) -> bool:
+    """Wait until the server answers; False when its process has ended, or does not answer in time."""
+
+    def answers() -> bool:
+        return healthy(server.api_url) and _listens(server)
+
+    return _wait(lambda: answers() or not _alive(server), _START_SECONDS) and _alive(server)
+
+
+def _listens(server: PrefectServer) -> bool:
+    """Whether it is this server that has the port: another one may answer there."""
+    port = urlsplit(server.api_url).port
+    try:
+        process = psutil.Process(server.pid)
+        ours = [process, *process.children(recursive=True)]
+        sockets = [found for each in ours for found in each.net_connections("tcp")]
+    except psutil.NoSuchProcess:
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in sockets)
 
 
 def _launch() -> PrefectServer:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 
 from tests.flow.conftest import Checkout
 
@@ -77,6 +78,10 @@ def test_an_address_without_api_is_named(checkout: Checkout, prefect_server: dic
 
 
 def test_a_worker_without_a_pool_says_to_deploy_first(checkout: Checkout, prefect_server: dict[str, str]) -> None:
+    # Other tests deploy to the same server.
+    pool = f"{prefect_server['PREFECT_API_URL']}/work_pools/local-process"
+    assert requests.delete(pool, timeout=30).status_code in (204, 404)
+
     said = said_by(checkout, ("flows.deployments", "worker"))
 
     assert "there is no work pool 'local-process' on this Prefect server: run `make deploy` first." in said
