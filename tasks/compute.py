@@ -156,7 +156,7 @@ def lasting_differences(cluster: AksCompute, network: dict[str, Any], wanted: Ak
     advice = {"agent_count": f"scale it with `az aks scale --node-count {wanted.agent_count}`"}
     for option, found in options.items():
         given = getattr(wanted, option)
-        if given is None or found is None or _plain(found) == _plain(given):
+        if given is None or found is None or plain_name(found) == plain_name(given):
             continue
         yield (
             f"AKS cluster '{wanted.name}' has {option} {found}, the settings want {given}; Azure ML cannot change it: "
@@ -164,7 +164,7 @@ def lasting_differences(cluster: AksCompute, network: dict[str, Any], wanted: Ak
         )
 
 
-def _plain(value: object) -> str:
+def plain_name(value: object) -> str:
     """Without what Azure writes in two ways: ``westeurope`` of ``West Europe``."""
     return str(value).lower().replace(" ", "")
 

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from settings.workspace import WorkspaceTarget
-from tasks.compute import check_virtual_cpus, nodes_of
+from tasks.compute import check_virtual_cpus, nodes_of, plain_name
 from tasks.errors import MlopsError, http_status, is_login_failure
 from tasks.progress import report
 from tasks.resource_manager import ResourceManager
@@ -163,7 +163,7 @@ def _workspace(manager: ResourceManager, target: WorkspaceTarget, create_if_miss
             "Correct the names, or set workspace.create_if_missing to true.",
         )
     places = _places(manager)
-    if _place(target.location) not in places:
+    if plain_name(target.location or "") not in places:
         raise MlopsError(
             f"Azure ML has no region '{target.location}'; it has {', '.join(places)}.", "Correct workspace.location."
         )
@@ -174,12 +174,7 @@ def _places(manager: ResourceManager) -> list[str]:
     path = f"{manager.subscription}/providers/Microsoft.MachineLearningServices"
     provider = manager.get(path, _API_VERSIONS["providers"]) or {}
     types = {each["resourceType"]: each for each in provider["resourceTypes"]}
-    return [_place(location) for location in types["workspaces"]["locations"]]
-
-
-def _place(location: str | None) -> str:
-    """``westeurope`` of ``West Europe``: Azure writes both."""
-    return (location or "").lower().replace(" ", "")
+    return [plain_name(location) for location in types["workspaces"]["locations"]]
 
 
 def _roles(manager: ResourceManager, target: WorkspaceTarget) -> str:
@@ -237,7 +232,7 @@ def _computes(manager: ResourceManager, target: WorkspaceTarget) -> dict[str, di
 
 def _location(manager: ResourceManager, target: WorkspaceTarget) -> str:
     found = _workspace_at(manager, target)
-    return _place(found["location"] if found else target.location)
+    return plain_name((found["location"] if found else target.location) or "")
 
 
 def _training_quota(manager: ResourceManager, target: WorkspaceTarget, settings: Settings) -> str:

@@ -89,13 +89,10 @@ def submit_training(
     Raises:
         TrainingError: the source directory is too large, data is not there, or Azure refuses the run.
     """
-    check_source_directory(experiment.source_directory)
-    workspace = open_workspace(target)
-    key = experiment_key("training", target, experiment, model, environment, origin, former_run_id)
-    run = attempt_of(workspace, f"{experiment.name}_{key}")
+    run, key = found_or_next("training", target, experiment, model, environment, origin, former_run_id)
     if run.found:
-        adopt(workspace, run, origin)
         return run
+    workspace = open_workspace(target)
     from azureml.core import Experiment
 
     configuration = training_configuration(workspace, experiment, model, compute, environment, former_run_id)
@@ -104,6 +101,28 @@ def submit_training(
             configuration, tags=run_tags(experiment, key, origin), run_id=run.run_id
         )
     return run
+
+
+def found_or_next(
+    kind: Literal["training", "tuning"],
+    target: WorkspaceTarget,
+    experiment: ExperimentSettings,
+    model: ModelSettings,
+    environment: RegisteredEnvironment,
+    origin: Origin,
+    former_run_id: str | None,
+) -> tuple[SubmittedRun, str]:
+    """The run of the same on the same inputs, which is ours from now on, or the next to submit; and its key.
+
+    Raises:
+        TrainingError: the source directory is too large.
+    """
+    check_source_directory(experiment.source_directory)
+    workspace = open_workspace(target)
+    key = experiment_key(kind, target, experiment, model, environment, origin, former_run_id)
+    run = attempt_of(workspace, f"{experiment.name}_{key}")
+    adopt(workspace, run, origin)
+    return run, key
 
 
 def experiment_key(

@@ -20,12 +20,9 @@ from tasks.run_log import log_tail
 from tasks.training import (
     FAILED,
     FINAL,
-    adopt,
-    attempt_of,
     cancel_if_own,
-    check_source_directory,
-    experiment_key,
     find_run,
+    found_or_next,
     reason_of,
     run_tags,
     seconds_of,
@@ -68,13 +65,10 @@ def submit_tuning(
     Raises:
         TrainingError: the source directory is too large, data is not there, or Azure refuses the tuning.
     """
-    check_source_directory(experiment.source_directory)
-    workspace = open_workspace(target)
-    key = experiment_key("tuning", target, experiment, model, environment, origin, former_run_id)
-    run = attempt_of(workspace, f"{experiment.name}_{key}")
+    run, key = found_or_next("tuning", target, experiment, model, environment, origin, former_run_id)
     if run.found:
-        adopt(workspace, run, origin)
         return run
+    workspace = open_workspace(target)
     from azureml.core import Experiment
 
     training = training_configuration(workspace, experiment, model, compute, environment, former_run_id)
