@@ -26,6 +26,7 @@ from prefect.runtime import flow_run
 
 from flows.approval import ask_for_approval
 from flows.cancellation import withdraw
+from flows.import_ahead import import_ahead
 from flows.lineage import lineage_of
 from flows.model_card import model_card
 from flows.options import RunOptions
@@ -163,6 +164,7 @@ def train(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment)
         road.origin,
         former_run(road),
     )
+    import_ahead()
     name, minutes = cached("training", run), settings.waiting.training_minutes
     own = road.origin.flow_run_id
     return steps.run(name, wait_for_training_task, target, experiment, compute, environment, run.run_id, minutes, own)
@@ -183,6 +185,7 @@ def tune(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment) 
         road.origin,
         former_run(road),
     )
+    import_ahead()
     name, minutes = cached("tuning", run), settings.waiting.training_minutes
     road.tuning = steps.run(
         name, wait_for_tuning_task, target, experiment, run.run_id, minutes, road.origin.flow_run_id
