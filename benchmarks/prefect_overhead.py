@@ -24,13 +24,18 @@ HIGHEST_ALPHA = 0.5
 STEP = 0.01  # each model is a little better than the one before, so that each run promotes
 
 # Runs where the flow can be imported from. With "plain" every task is its function, started beside the others in a
-# thread; and there is neither a turn to wait for, nor anybody to publish artifacts to.
+# thread; and there is neither a turn to wait for, nor anybody to publish artifacts to or to ask who started the run.
 _RUN = """
 import sys, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+import flows.prefect_server
+if sys.argv[1] == "flow":
+    flows.prefect_server.use()  # before Prefect is imported
 import azureml.core
-import flows.main, flows.prefect_server, flows.road
+import flows.main, flows.road
+from flows.command_line import without_heartbeats
+from flows.lineage import lineage
 from flows.options import RunOptions
 from tasks.operation import is_lasting
 from tasks.progress import listening
@@ -54,11 +59,11 @@ if sys.argv[1] == "plain":
     flows.road.Steps = Plain
     flows.road.publish = lambda *_: None
     flows.main.turn_to_release = lambda _: nullcontext()
+    flows.main.lineage_of = lambda settings, data: lineage(settings, data, "nobody", "none")
     flow = flow.fn
-else:
-    flows.prefect_server.use()
-started = time.monotonic()
-state = flow(options) if sys.argv[1] == "plain" else flow(options, return_state=True)
+with without_heartbeats():
+    started = time.monotonic()
+    state = flow(options) if sys.argv[1] == "plain" else flow(options, return_state=True)
 print("took", time.monotonic() - started, state.name, file=sys.stderr)
 """
 

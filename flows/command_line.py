@@ -177,7 +177,7 @@ def _run(options: argparse.Namespace, _: Settings) -> bool:
         verbose=options.verbose,
         debug=options.debug,
     )
-    with _without_heartbeats():
+    with without_heartbeats():
         return bool(train_and_promote(run_options, return_state=True).is_completed())
 
 
@@ -188,11 +188,11 @@ def _roll_back(options: argparse.Namespace, _: Settings) -> bool:
     rollback_options = RollbackOptions(
         to=options.to, settings_file=options.settings, overrides=tuple(options.overrides), verbose=options.verbose
     )
-    with _without_heartbeats():
+    with without_heartbeats():
         return bool(rollback(rollback_options, return_state=True).is_completed())
 
 
-def _without_heartbeats() -> AbstractContextManager[object]:
+def without_heartbeats() -> AbstractContextManager[object]:
     """A server knows by them that a worker has lost a flow. Here a person looks on, and would wait for their end."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
