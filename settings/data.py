@@ -94,7 +94,9 @@ class DataSettings(Section):
     """The data gate. A data set that breaks a rule ends the run as DataRejected, before any compute is made."""
 
     source: DataSource = Field(
-        description="The data that the training script reads.",
+        description="The data that the training script reads. Name the same in experiment.script_parameters, as a file "
+        "of experiment.source_directory, or in experiment.data_references: another file or version there is refused, "
+        "and where neither names it the report warns.",
         examples=[{"path": "code/training/diabetes.csv"}],
     )
     min_rows: int = Field(1, ge=1, description="Fewest rows.", examples=[100])

@@ -87,5 +87,5 @@ def test_a_tuning_uses_as_many_nodes_as_run_at_a_time(workspace: Workspace) -> N
 
     step = planned(workspace, *(f"{tuning}.{name}={value}" for name, value in sampling.items()))["training"]
 
-    assert step.detail == "train.py on planned, 8 times with --alpha by random search"
+    assert step.detail == "train.py --data diabetes.csv on planned, 8 times with --alpha by random search"
     assert step.cost == "3 nodes of STANDARD_D2_V2 for up to 720 minutes"
