@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -15,9 +16,11 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import get_current_settings
 
-from flows.road import Road
 from settings.workspace import WorkspaceTarget
 from tasks.errors import MlopsError, OperationTimeout, http_status
+
+if TYPE_CHECKING:
+    from flows.road import Road
 
 # The shortest that the server grants. It is renewed while the flow lives, so that one that was killed blocks no longer.
 _LEASE_SECONDS = 60

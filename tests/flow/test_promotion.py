@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.conftest import RunningEmulator
 from tests.flow.conftest import Checkout
@@ -102,6 +103,40 @@ def test_a_breakpoint_in_a_step_taken_alone_is_stopped_at(checkout: Checkout) ->
         status = terminal.wait_for_end()
 
     assert status == 0, terminal.shown
+
+
+def test_a_deployment_to_production_taken_alone_waits_its_turn(checkout: Checkout) -> None:
+    limits = checkout.environment["PREFECT_API_URL"] + "/v2/concurrency_limits"
+    (name,) = (
+        limit["name"]
+        for limit in requests.post(f"{limits}/filter", json={}, timeout=30).json()
+        if limit["name"].endswith(checkout.environment["WORKSPACE_NAME"])
+    )
+    taken = {"names": [name], "slots": 1, "mode": "concurrency", "lease_duration": 300}
+    lease = requests.post(f"{limits}/increment-with-lease", json=taken, timeout=30).json()
+    shown = []
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.main", "--only", "deploy to prod"],
+        cwd=checkout.directory,
+        env={**checkout.environment, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            shown.append(line)
+            if "turn to release" in line and "started" in line:
+                assert process.poll() is None
+                requests.post(
+                    f"{limits}/decrement-with-lease", json={"lease_id": lease["lease_id"]}, timeout=30
+                ).raise_for_status()
+
+    text = "".join(shown)
+    assert process.returncode == 0, text
+    assert text.index("turn to release") < text.index("deploy to prod")
+    assert '"service": "diabetes-prod"' in text
 
 
 def test_no_key_stands_in_what_a_run_leaves_behind(checkout: Checkout) -> None:
@@ -206,6 +241,14 @@ def test_a_worse_model_leaves_production_alone_and_a_message_that_cannot_be_sent
     assert run.report["outcome"] == "NotPromoted"
     assert run.report["comparison"]["production"]["version"] == 2
     assert run.report["comparison"]["table"][0]["verdict"] == "worse"
+
+
+def test_a_model_that_the_gate_kept_out_is_not_deployed_to_production_alone_either(checkout: Checkout) -> None:
+    taken = checkout.shell(at_the_prompt('.venv/bin/python -m flows.main --only "deploy to prod"'))
+
+    assert taken.returncode == 1, taken.stdout
+    assert "The last run did not let its model into production: mse " in taken.stdout + taken.stderr
+    assert "Start a run that trains a better one." in taken.stdout + taken.stderr
 
 
 def test_a_plain_sdk_script_scores_production(checkout: Checkout, emulator: RunningEmulator, tmp_path: Path) -> None:
