@@ -219,7 +219,8 @@ def _trained_before(target: WorkspaceTarget, settings: Settings, data: DataRepor
     tuned = experiment.hyperparameter_sampling.use_hyperparameter_sampling
     origin = Origin(flow_run_id="", data_fingerprint=data.fingerprint if data else None)
     kind: Literal["training", "tuning"] = "tuning" if tuned else "training"
-    key = experiment_key(kind, target, experiment, deployment.model, environment, origin, former)
+    compute = wanted_compute(settings.compute_target).name
+    key = experiment_key(kind, target, experiment, deployment.model, compute, environment, origin, former)
     run = attempt_of(open_workspace(target), f"{experiment.name}_{key}")
     return run if run.found is not None else None
 
