@@ -9,12 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emulator.management.store import (
-    DEFAULT_LOCATION,
-    DEFAULT_RESOURCE_GROUP,
-    DEFAULT_WORKSPACE,
-    SUBSCRIPTION,
-)
+from emulator.management.defaults import DEFAULT_LOCATION, DEFAULT_RESOURCE_GROUP, DEFAULT_WORKSPACE, SUBSCRIPTION
 from emulator.state import write_atomically
 
 # Where `Workspace.from_config()` looks, in each directory from the current one upwards.

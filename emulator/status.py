@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from emulator.daemon import Running
 from emulator.errors import StartupError
-from emulator.management.store import SUBSCRIPTION
+from emulator.management.defaults import SUBSCRIPTION
 from emulator.routing import WORKSPACE_PATH
 
 _SECONDS = 10.0

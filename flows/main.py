@@ -26,9 +26,11 @@ from prefect.runtime import flow_run
 
 from flows.approval import ask_for_approval
 from flows.cancellation import withdraw
+from flows.import_ahead import import_ahead
 from flows.lineage import lineage_of
 from flows.model_card import model_card
 from flows.options import RunOptions
+from flows.plots.gates import gate_plots
 from flows.release import release, resume, try_out
 from flows.road import Road, end_state
 from flows.steps import Started
@@ -52,6 +54,7 @@ from tasks.values import (
     ReadyCompute,
     RegisteredEnvironment,
     RegisteredModel,
+    ReportedComparison,
     Scoring,
     SubmittedRun,
     TrainedRun,
@@ -166,6 +169,7 @@ def train(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment)
         road.origin,
         former_run(road),
     )
+    import_ahead()
     name, minutes = cached("training", run), settings.waiting.training_minutes
     own = road.origin.flow_run_id
     return steps.run(name, wait_for_training_task, target, experiment, compute, environment, run.run_id, minutes, own)
@@ -186,6 +190,7 @@ def tune(road: Road, compute: ReadyCompute, environment: RegisteredEnvironment) 
         road.origin,
         former_run(road),
     )
+    import_ahead()
     name, minutes = cached("tuning", run), settings.waiting.training_minutes
     road.tuning = steps.run(
         name, wait_for_tuning_task, target, experiment, run.run_id, minutes, road.origin.flow_run_id
@@ -219,7 +224,8 @@ def climb(road: Road, comparison: Comparison, scoring: Scoring) -> None:
 
     run_id, tests = comparison.candidate.run_id, settings.deployment.endpoint_tests
     prepared = steps.start("prepare profile", prepare_profile_task, target, tests, run_id, scoring, road.origin)
-    lineage = lineage_of(settings, road.data)
+    lineage, reported = lineage_of(settings, road.data), ReportedComparison.of(comparison)
+    road.gate_plots = gate_plots(reported, road.data)
     road.model = steps.run(
         "registration",
         register_model_task,
@@ -228,7 +234,7 @@ def climb(road: Road, comparison: Comparison, scoring: Scoring) -> None:
         comparison,
         scoring,
         lineage,
-        model_card(settings.deployment.model, comparison, road.data, lineage, scoring),
+        model_card(settings.deployment.model, reported, road.data, lineage, scoring, road.gate_plots),
     )
     measure(road, road.model, scoring, prepared)
     try_out(road, "dev", road.model, scoring, road.profile, None)

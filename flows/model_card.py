@@ -5,24 +5,26 @@ After Mitchell et al., Model Cards for Model Reporting, 2019: https://arxiv.org/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from flows.gate_report import comparison_lines, data_lines
 from flows.markdown import inline, section, table
-from flows.plots.gates import gate_plots
 from settings.deployment import ModelSettings
-from tasks.values import Comparison, DataReport, Lineage, ReportedComparison, Scoring
+from tasks.values import DataReport, Lineage, ReportedComparison, Scoring
 
 CARD = "model_card.md"
 
 
 def model_card(
-    settings: ModelSettings, comparison: Comparison, data: DataReport | None, lineage: Lineage, scoring: Scoring
+    settings: ModelSettings,
+    comparison: ReportedComparison,
+    data: DataReport | None,
+    lineage: Lineage,
+    scoring: Scoring,
+    plots: Mapping[str, bytes],
 ) -> dict[str, bytes]:
-    """The card and its plots, as files by name; the card is the first."""
-    reported = ReportedComparison.of(comparison)
-    plots = gate_plots(reported, data)
-    lines = _lines(settings, reported, data, lineage, scoring, tuple(plots))
+    """The card and its plots, those of the gates, as files by name; the card is the first."""
+    lines = _lines(settings, comparison, data, lineage, scoring, tuple(plots))
     return {CARD: ("\n".join(lines) + "\n").encode(), **plots}
 
 

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from flows.console import Console
 from flows.lineage import lineage
 from flows.model_card import model_card
+from flows.plots.gates import gate_plots
 from flows.production_steps import CHANGE_PRODUCTION, step_named
 from flows.terminal import terminal
 from settings import Settings
@@ -49,6 +50,7 @@ from tasks.values import (
     Origin,
     ReadyCompute,
     RegisteredModel,
+    ReportedComparison,
     Resources,
     RunReport,
     Scoring,
@@ -216,7 +218,9 @@ class LastRun:
         deployment, scoring = self._settings.deployment, self._scoring()
         flow_run_id = (report.prefect_url or "").rpartition("/")[2]
         known = lineage(self._settings, report.data, getpass.getuser(), flow_run_id)
-        card = model_card(deployment.model, comparison, report.data, known, scoring)
+        reported = ReportedComparison.of(comparison)
+        plots = gate_plots(reported, report.data)
+        card = model_card(deployment.model, reported, report.data, known, scoring, plots)
         return register_model(self._target, deployment, comparison, scoring, known, card)
 
     def _model(self) -> RegisteredModel:

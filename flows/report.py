@@ -101,9 +101,13 @@ def explanations(report: RunReport) -> tuple[str, ...]:
     return report.comparison.reasons + report.comparison.notes if report.comparison else ()
 
 
-def plots(report: RunReport) -> dict[str, bytes]:
-    """PNG files by name, of what the run has to show."""
-    images = gate_plots(report.comparison, report.data)
+def plots(report: RunReport, of_the_gates: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
+    """PNG files by name, of what the run has to show.
+
+    Args:
+        of_the_gates: their plots, where the model card has them already.
+    """
+    images = dict(gate_plots(report.comparison, report.data) if of_the_gates is None else of_the_gates)
     if report.tuning is not None:
         from flows.plots.tuning import plot_tuning
 

@@ -76,6 +76,7 @@ class Road:
         self.comparison: Comparison | None = None
         self.model: RegisteredModel | None = None
         self.profile: ModelProfile | None = None
+        self.gate_plots: dict[str, bytes] | None = None
         self.canary: list[CanaryStep] = []
         self.approval: Approval | None = None
         self.warnings: list[str] = []
@@ -107,7 +108,7 @@ class Road:
             self._failure = explanation(error)
         self.report = self._make_report()
         try:
-            images = plots(self.report)
+            images = plots(self.report, self.gate_plots)
             write_report(self.report, REPORTS, images)
         except OSError as problem:
             raise MlopsError(

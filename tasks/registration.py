@@ -7,7 +7,7 @@ Azure: https://learn.microsoft.com/azure/machine-learning/concept-model-manageme
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,9 +73,12 @@ def register_model(
     with explained(RegistrationError, what, "Check deployment.model in the settings."):
         run = Run.get(workspace, run_id)
         files = run.get_file_names()
-        kept = _keep_scoring(run, files, scoring)
+        folder = f"{SCORING_FOLDER}/{cache_key('scoring', content=content_of(Path(scoring.source_directory)))}"
+        kept = scoring.model_copy(update={"source_directory": folder}).model_dump_json()
+        script = {} if any(name.startswith(f"{folder}/") for name in files) else _files_of(scoring, folder)
         made = Model.list(workspace, name=settings.name, run_id=run_id)
         if made:
+            _upload(run, script)
             made[0].add_tags({_SCORING_OF_CANDIDATE: kept})
             return _value(made[0])
         if not any(name == settings.path or name.startswith(settings.path.rstrip("/") + "/") for name in files):
@@ -85,7 +88,7 @@ def register_model(
                 "Let the training script write the model there (environment variable MODEL_FILE), or correct "
                 "deployment.model.path.",
             )
-        _upload(run, MODEL_CARD_FOLDER, card)
+        _upload(run, {**script, **{f"{MODEL_CARD_FOLDER}/{name}": content for name, content in card.items()}})
         model = run.register_model(
             settings.name,
             model_path=settings.path,
@@ -108,19 +111,21 @@ def register_model(
     return _value(model)
 
 
-def _keep_scoring(run: Run, files: Sequence[str], scoring: Scoring) -> str:
-    """Keep the scoring script with the run, unless the same is there already; returns what leads to it, as a tag."""
-    folder = f"{SCORING_FOLDER}/{cache_key('scoring', content=content_of(Path(scoring.source_directory)))}"
-    if not any(name.startswith(f"{folder}/") for name in files):
-        run.upload_folder(folder, scoring.source_directory)
-    return scoring.model_copy(update={"source_directory": folder}).model_dump_json()
+def _files_of(scoring: Scoring, folder: str) -> dict[str, bytes]:
+    """What the scoring script consists of, as files in ``folder``."""
+    directory = Path(scoring.source_directory)
+    return {f"{folder}/{name}": (directory / name).read_bytes() for name in content_of(directory)}
 
 
-def _upload(run: Run, folder: str, files: Mapping[str, bytes]) -> None:
+def _upload(run: Run, files: Mapping[str, bytes]) -> None:
+    """Keep files with the run, all at once: the SDK takes a quarter of a second for each call."""
+    if not files:
+        return
     with tempfile.TemporaryDirectory() as directory:
-        for name, content in files.items():
-            Path(directory, name).write_bytes(content)
-        run.upload_folder(folder, directory)
+        paths = [Path(directory, str(number)) for number in range(len(files))]
+        for path, content in zip(paths, files.values(), strict=True):
+            path.write_bytes(content)
+        run.upload_files(list(files), [str(path) for path in paths])
 
 
 def _searchable(comparison: Comparison, lineage: Lineage) -> dict[str, str]:

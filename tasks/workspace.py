@@ -45,8 +45,7 @@ def connect(target: WorkspaceTarget) -> None:
     if target.cloud != "emulator":
         return
     if not os.environ.get("AZUREML_EMULATOR_URL"):
-        _emulator("start")
-        os.environ.update(json.loads(_emulator("env", "--json")))
+        os.environ.update(json.loads(_emulator_environment()))
     # The SDK opens a connection for every call, and reading all that this machine trusts takes 24 ms each time: here
     # `requests` talks to the emulator only.
     os.environ["REQUESTS_CA_BUNDLE"] = os.environ["AZUREML_EMULATOR_CA"]
@@ -69,6 +68,15 @@ def trusting_this_machine() -> Iterator[None]:
 def emulator_answers() -> bool:
     """Whether an emulator is up: the one of this shell, or else that of this repository. None is started."""
     return bool(os.environ.get("AZUREML_EMULATOR_URL")) or _call_emulator("status").returncode == 0
+
+
+def _emulator_environment() -> str:
+    """The variables of the emulator that is up, or else of one that is started."""
+    found = _call_emulator("env", "--json")
+    if found.returncode == 0:
+        return found.stdout
+    _emulator("start")
+    return _emulator("env", "--json")
 
 
 def _emulator(*arguments: str) -> str:

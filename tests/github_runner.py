@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ _TOKEN = re.compile(
 )
 _OPERATORS = {"&&": " and ", "||": " or ", "!": " not "}
 _STATUS_CHECKS = ("success", "failure", "cancelled", "always")
+# Seconds after the cancellation, and what the step then gets.
+_CANCELLATION = ((0.0, signal.SIGINT), (7.5, signal.SIGTERM), (10.0, signal.SIGKILL))
 _STEP_SECONDS = 120
 
 
@@ -86,7 +89,10 @@ class Runner:
         return FinishedJob(conclusion, output, (self._scratch / "GITHUB_STEP_SUMMARY").read_text())
 
     def _run(self, script: str, environment: dict[str, str], cancel_when: Callable[[], bool] | None) -> tuple[str, str]:
-        """One step as ``shell: bash`` means it; a cancelled one gets the signal that GitHub sends its shell first."""
+        """One step as ``shell: bash`` means it; a cancelled one gets the signals that GitHub sends, in its order.
+
+        https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-cancellation
+        """
         file = self._scratch / "script.sh"
         file.write_text(script)
         process = subprocess.Popen(
@@ -98,19 +104,24 @@ class Runner:
             text=True,
             start_new_session=True,
         )
-        cancelled = False
-        for _ in range(_STEP_SECONDS):
+        cancelled, until = None, time.monotonic() + _STEP_SECONDS
+        signals = list(_CANCELLATION)
+        while True:
             try:
-                output, _ = process.communicate(timeout=1)
+                output, _ = process.communicate(timeout=0.5)
                 break
             except subprocess.TimeoutExpired:
-                if cancel_when is not None and not cancelled and cancel_when():
-                    cancelled = True
-                    os.kill(process.pid, signal.SIGINT)
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise AssertionError(f"a step does not end:\n{script}\n{process.communicate()[0]}")
-        return "cancelled" if cancelled else "success" if process.returncode == 0 else "failure", output
+                now = time.monotonic()
+                if now > until:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    raise AssertionError(f"a step does not end:\n{script}\n{process.communicate()[0]}") from None
+                if cancelled is None and cancel_when is not None and cancel_when():
+                    cancelled = now
+                if cancelled is not None and signals and now - cancelled >= signals[0][0]:
+                    os.kill(process.pid, signals.pop(0)[1])
+        if cancelled is not None:
+            return "cancelled", output
+        return "success" if process.returncode == 0 else "failure", output
 
     def _variables(self, trigger: Trigger) -> dict[str, str]:
         """The variables that GitHub sets for every step.

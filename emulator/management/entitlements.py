@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from emulator.management.defaults import SUBSCRIPTION
 from emulator.management.payloads import LOCATIONS
-from emulator.management.store import SUBSCRIPTION, Compute
+from emulator.management.store import Compute
 from emulator.management.virtual_machines import SIZES, family, virtual_cpus
 
 # Those that a workspace and its services need of Azure, by their names in lower case.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from emulator.execution.nodes import Node, NodeCounts
+from emulator.management.defaults import SUBSCRIPTION
 from emulator.management.ssh import Account
-from emulator.management.store import SUBSCRIPTION, Compute, Workspace
+from emulator.management.store import Compute, Workspace
 from emulator.management.virtual_machines import family, virtual_cpus
 from emulator.state import Record
 

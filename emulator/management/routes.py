@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from emulator.errors import ServiceError, bad_request, not_found
+from emulator.management.defaults import DEFAULT_LOCATION, DEFAULT_RESOURCE_GROUP, DEFAULT_WORKSPACE, SUBSCRIPTION
 from emulator.management.entitlements import PROVIDERS, cluster_usages, machine_usages, provider_payload
 from emulator.management.payloads import (
     compute_payload,
@@ -20,10 +21,6 @@ from emulator.management.payloads import (
 )
 from emulator.management.ssh import Account, LoginError, connect
 from emulator.management.store import (
-    DEFAULT_LOCATION,
-    DEFAULT_RESOURCE_GROUP,
-    DEFAULT_WORKSPACE,
-    SUBSCRIPTION,
     Compute,
     ManagementStore,
     Workspace,

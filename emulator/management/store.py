@@ -9,15 +9,12 @@ from pydantic import BaseModel, ConfigDict
 
 from emulator.certificates import check_certificate
 from emulator.errors import ServiceError, bad_request, not_emulated, not_found
+from emulator.management.defaults import SUBSCRIPTION
 from emulator.management.scaling import Scale, duration_seconds
 from emulator.management.ssh import Account
 from emulator.management.virtual_machines import virtual_cpus
 from emulator.state import Record, State, utc_now
 
-SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
-DEFAULT_RESOURCE_GROUP = "mlops"
-DEFAULT_WORKSPACE = "mlops"
-DEFAULT_LOCATION = "local"
 _FAST_PROD_CPUS = 12  # what Azure ML asks of a FAST_PROD cluster in all
 
 ClusterPurpose = Literal["FastProd", "DevTest"]

@@ -12,7 +12,7 @@ import psutil
 
 from emulator.services.replica import Replica
 
-_SECONDS = 1.5
+_SECONDS = 0.75
 _CLIENTS = 2
 _SAMPLE_SECONDS = 0.25
 _LONGEST_REQUEST_SECONDS = 60.0
@@ -99,7 +99,7 @@ async def _watch(processes: Sequence[psutil.Process], measurement: Measurement) 
 
 
 async def put_under_load(replica: Replica, rows: Sequence[str]) -> Measurement:
-    """Send the rows over and over for about a second and a half from two clients; each sends one at least.
+    """Send the rows over and over for three quarters of a second from two clients; each sends one at least.
 
     Args:
         replica: ready, and nobody else's.

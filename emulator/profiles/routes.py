@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -127,21 +128,26 @@ class ProfilesService(Service):
         self.operations.end(workspace.id, profile.id, "Failed", failure)
 
     async def _measure(self, workspace: Workspace, profile: Profile, image: ContainerImage, rows: list[str]) -> None:
-        directory = self.state.directory / "profiles" / profile.id
-        try:
-            found = await explained(self._serve_and_load(workspace, profile, image, rows), profile.name)
-        except DeploymentError as failure:
-            self._fail(workspace, profile, failure)
-        else:
-            self.store.put(workspace.id, profile.model_copy(update={**found, "state": "Succeeded"}))
-            self.operations.end(workspace.id, profile.id, "Succeeded")
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+        async with AsyncExitStack() as afterwards:  # the result is told before the replica has ended
+            try:
+                served = self._serve_and_load(workspace, profile, image, rows, afterwards)
+                found = await explained(served, profile.name)
+            except DeploymentError as failure:
+                self._fail(workspace, profile, failure)
+            else:
+                self.store.put(workspace.id, profile.model_copy(update={**found, "state": "Succeeded"}))
+                self.operations.end(workspace.id, profile.id, "Succeeded")
 
     async def _serve_and_load(
-        self, workspace: Workspace, profile: Profile, image: ContainerImage, rows: list[str]
+        self,
+        workspace: Workspace,
+        profile: Profile,
+        image: ContainerImage,
+        rows: list[str],
+        afterwards: AsyncExitStack,
     ) -> dict[str, Any]:
         storage, directory = self.emulator.storage, self.state.directory / "profiles" / profile.id
+        afterwards.callback(shutil.rmtree, directory, ignore_errors=True)
         container = await build_container(
             self.emulator,
             image,
@@ -151,15 +157,14 @@ class ProfilesService(Service):
         )
         replica = Replica(container, storage.path(*_container_log_blob(profile.id)))
         self.operations.advance(workspace.id, profile.id, "DeployService", "Measuring")
+        afterwards.callback(container.fork_server.warm_up)  # not sooner: it would compete with what is measured
+        afterwards.push_async_callback(replica.stop)
         try:
             await replica.start(_START_SECONDS)
             measurement = await put_under_load(replica, rows)
         except psutil.Error as error:
             message = "The container ended while it was under load: its log ends with the reason."
             raise DeploymentError("DeployService", "CrashLoopBackOff", message, tail(replica.log)) from error
-        finally:
-            await replica.stop()
-        container.fork_server.warm_up()  # not sooner: it would compete with what is measured
         if not measurement.latencies:
             message = f"None of {measurement.total} requests was answered with 200, first: {measurement.failures[0]}."
             raise DeploymentError("DeployService", "RequestsFailed", message, tail(replica.log))

@@ -20,13 +20,13 @@ pytestmark = pytest.mark.emulator
 
 @pytest.fixture(scope="module")
 def datastore(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> AzureBlobDatastore:
-    """The default datastore, with two files in its folder ``cars``."""
+    """The default datastore, with two files in its folder ``garage/cars``."""
     folder = tmp_path_factory.mktemp("cars")
     (folder / "old").mkdir()
     (folder / "new.csv").write_text("speed,price\n10,20.5\n11,21.5\n")
     (folder / "old" / "beetle.csv").write_text("speed,price\n7,3.5\n")
     datastore = workspace.get_default_datastore()
-    datastore.upload(str(folder), target_path="cars", overwrite=True, show_progress=False)
+    datastore.upload(str(folder), target_path="garage/cars", overwrite=True, show_progress=False)
     return datastore
 
 
@@ -36,14 +36,14 @@ def test_a_data_set_is_registered_by_name_and_found_by_version(
     from azureml.core import Dataset
     from azureml.exceptions import UserErrorException
 
-    first = Dataset.File.from_files((datastore, "cars/old")).register(workspace, "cars", description="by hand")
+    first = Dataset.File.from_files((datastore, "garage/cars/old")).register(workspace, "cars", description="by hand")
     with pytest.raises(UserErrorException, match='already a dataset registered under name "cars"'):
-        Dataset.File.from_files((datastore, "cars")).register(workspace, "cars")
-    second = Dataset.File.from_files((datastore, "cars")).register(workspace, "cars", create_new_version=True)
-    again = Dataset.File.from_files((datastore, "cars")).register(workspace, "cars", create_new_version=True)
+        Dataset.File.from_files((datastore, "garage/cars")).register(workspace, "cars")
+    second = Dataset.File.from_files((datastore, "garage/cars")).register(workspace, "cars", create_new_version=True)
+    again = Dataset.File.from_files((datastore, "garage/cars")).register(workspace, "cars", create_new_version=True)
     assert (first.version, second.version, again.version) == (1, 2, 2)
     with pytest.raises(UserErrorException, match="has been registered as cars:2"):
-        Dataset.File.from_files((datastore, "cars")).register(workspace, "vehicles")
+        Dataset.File.from_files((datastore, "garage/cars")).register(workspace, "vehicles")
 
     assert Dataset.get_by_name(workspace, "cars", 1).to_path() == ["/beetle.csv"]
     assert sorted(Dataset.get_by_name(workspace, "cars").to_path()) == ["/new.csv", "/old/beetle.csv"]
@@ -60,9 +60,9 @@ def test_a_script_finds_data_sets_by_argument_and_by_input_name(
 ) -> None:
     from azureml.core import Dataset
 
-    folder = Dataset.File.from_files((datastore, "cars/**"))
-    file = Dataset.File.from_files((datastore, "cars/new.csv"))
-    table = Dataset.Tabular.from_delimited_files((datastore, "cars/new.csv"))
+    folder = Dataset.File.from_files((datastore, "garage/cars/**"))
+    file = Dataset.File.from_files((datastore, "garage/cars/new.csv"))
+    table = Dataset.Tabular.from_delimited_files((datastore, "garage/cars/new.csv"))
     table = table.register(workspace, "prices", create_new_version=True)
     run = submit(
         """
@@ -116,7 +116,9 @@ def test_data_references_are_mounted_downloaded_and_uploaded(
     """
     modes = ("mounted", "mount"), ("downloaded", "download"), ("uploaded", "upload")
     references = {
-        name: DataReferenceConfiguration(datastore.name, mode, path_on_datastore="cars" if mode != "upload" else "made")
+        name: DataReferenceConfiguration(
+            datastore.name, mode, path_on_datastore="garage/cars" if mode != "upload" else "made"
+        )
         for name, mode in modes
     }
 
@@ -125,11 +127,11 @@ def test_data_references_are_mounted_downloaded_and_uploaded(
 
     run = submit(script, arguments=[f"$AZUREML_DATAREFERENCE_{name}" for name, _ in modes], change=with_references)
     assert until(run) == "Completed", run.get_details()["error"]
-    for folder in ("cars", "made"):
+    for folder in ("garage/cars", "made"):
         datastore.download(str(tmp_path / "back"), prefix=folder, show_progress=False)
     back = tmp_path / "back"
-    assert (back / "cars" / "notes.txt").read_text() == "written through the mount"
-    assert (back / "cars" / "new.csv").read_text().startswith("speed")
+    assert (back / "garage" / "cars" / "notes.txt").read_text() == "written through the mount"
+    assert (back / "garage" / "cars" / "new.csv").read_text().startswith("speed")
     assert (back / "made" / "model.txt").read_text() == "weights"
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from flows.model_card import model_card
+from flows.plots.gates import gate_plots
 from settings.deployment import ModelSettings
 from tasks.gate.rules import Rule, compare_metric, listed_metrics
 from tasks.values import (
-    Comparison,
     DataReport,
     Lineage,
     PredictionBin,
     RegisteredEnvironment,
+    ReportedComparison,
     Scoring,
     TrainedRun,
 )
@@ -37,8 +38,7 @@ RUN = TrainedRun(
     compute_target="cpu",
 )
 RULE = Rule("mse", listed_metrics(SETTINGS.evaluation_parameters)["mse"])
-COMPARISON = Comparison(
-    promote=True,
+COMPARISON = ReportedComparison(
     production=None,
     candidate=RUN,
     table=(compare_metric(RULE, 9.0, None, None, False),),
@@ -55,8 +55,14 @@ SCORING = Scoring(
 )
 
 
+def card(
+    comparison: ReportedComparison, data: DataReport | None, settings: ModelSettings = SETTINGS
+) -> dict[str, bytes]:
+    return model_card(settings, comparison, data, LINEAGE, SCORING, gate_plots(comparison, data))
+
+
 def test_the_card_says_where_the_model_comes_from_and_what_it_was_judged_by() -> None:
-    files = model_card(SETTINGS, COMPARISON, DATA, LINEAGE, SCORING)
+    files = card(COMPARISON, DATA)
     assert list(files) == ["model_card.md", "predictions.png"]
     lines = files["model_card.md"].decode().splitlines()
     for line in (
@@ -79,7 +85,7 @@ def test_the_card_says_where_the_model_comes_from_and_what_it_was_judged_by() ->
 
 def test_what_is_not_known_is_left_out() -> None:
     bare = COMPARISON.model_copy(update={"test_data_fingerprint": None, "prediction_bins": ()})
-    files = model_card(SETTINGS.model_copy(update={"description": None}), bare, None, LINEAGE, SCORING)
+    files = card(bare, None, SETTINGS.model_copy(update={"description": None}))
     text = files["model_card.md"].decode()
     assert list(files) == ["model_card.md"]
     assert "## Data" not in text
@@ -88,6 +94,4 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_the_same_values_make_the_same_files() -> None:
-    assert model_card(SETTINGS, COMPARISON, DATA, LINEAGE, SCORING) == model_card(
-        SETTINGS, COMPARISON, DATA, LINEAGE, SCORING
-    )
+    assert card(COMPARISON, DATA) == card(COMPARISON, DATA)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.unit
 
 
 def test_pauses_start_short_and_grow_to_the_longest() -> None:
-    first = list(itertools.islice(pauses(), 50))
+    first = list(itertools.islice(pauses(), 100))
 
     assert first[0] == pytest.approx(0.2)
     assert first == sorted(first)
