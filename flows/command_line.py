@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import prefect_server
+from flows.production_steps import CHANGE_PRODUCTION, step_named
 from flows.terminal import quiet
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.verbose |= options.debug
     in_place_of_a_run = options.only or options.dry_run or options.preflight
-    return _carry_out(options, _without_prefect if in_place_of_a_run else _run, with_server=not in_place_of_a_run)
+    with_server = not in_place_of_a_run or step_named(options.only or "") in CHANGE_PRODUCTION
+    return _carry_out(options, _in_place_of_a_run if in_place_of_a_run else _run, with_server=with_server)
 
 
 def rollback_main(arguments: Sequence[str] | None = None) -> int:
@@ -141,7 +143,7 @@ def _collecting_garbage_seldom() -> Iterator[None]:
         gc.freeze()
 
 
-def _without_prefect(options: argparse.Namespace, settings: Settings) -> bool:
+def _in_place_of_a_run(options: argparse.Namespace, settings: Settings) -> bool:
     from flows.terminal import terminal
     from tasks.errors import MlopsError
 

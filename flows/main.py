@@ -35,6 +35,7 @@ from flows.release import release, resume, try_out
 from flows.road import Road, end_state
 from flows.steps import Started
 from flows.turn import turn_to_release
+from settings.judged_data import not_given
 from tasks.compute import ensure_inference_cluster_task
 from tasks.data_validation import validate_data_task
 from tasks.environment import register_scoring_environment_task, register_training_environment_task
@@ -104,6 +105,8 @@ def data_is_accepted(road: Road) -> bool:
     if settings.data is None:
         return True
     road.data = steps.run("data", validate_data_task, road.target, settings.data)
+    if sentence := not_given(settings):
+        road.warn(f"DataNotGiven: {sentence}.")
     return road.data.accepted
 
 

@@ -28,6 +28,11 @@ def inline(text: str) -> str:
     return " ".join(plain(text).split())
 
 
+def link(text: str, address: str | None) -> str:
+    """The text, which leads to the address where there is one."""
+    return f"[{inline(text)}](<{address}>)" if address else inline(text)
+
+
 def fenced(text: str, language: str = "") -> Iterator[str]:
     """A block of text that is shown as it is."""
     # A fence longer than any in the text: a log may hold markdown.

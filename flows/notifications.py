@@ -46,7 +46,7 @@ def _lines(report: RunReport) -> Iterator[str]:
     yield f"- workspace {report.workspace.name} ({report.workspace.cloud}), {duration(report.total_seconds)}"
     if report.prefect_url:
         yield f"- [the run in Prefect]({report.prefect_url})"
-    if report.run:
+    if report.run and report.workspace.studio:
         yield f"- [the training run]({report.run.portal_url})"
 
 

@@ -1,7 +1,8 @@
 """``python -m flows.main --only STEP``: one step alone, on what the last run has left in its report.
 
 The step is called as a plain function, without Prefect: no server, no retry and no time limit stand between it and a
-debugger. The report stays as it is, so that the step can be repeated as often as it takes.
+debugger. The report stays as it is, so that the step can be repeated as often as it takes. Only a step that changes
+production waits its turn at Prefect's server, and a model goes there only when the last run let it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import getpass
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from flows.console import Console
 from flows.lineage import lineage
 from flows.model_card import model_card
 from flows.plots.gates import gate_plots
+from flows.production_steps import CHANGE_PRODUCTION, step_named
 from flows.terminal import terminal
 from settings import Settings
 from settings.workspace import resolve_workspace
@@ -30,7 +33,7 @@ from tasks.deployment import Stage, delete_service, deploy, find_endpoint, servi
 from tasks.endpoint_tests import run_endpoint_tests
 from tasks.environment import register_scoring_environment, register_training_environment
 from tasks.errors import MlopsError
-from tasks.evaluation import evaluate
+from tasks.evaluation import evaluate, production_model
 from tasks.production import settle_production
 from tasks.profiling import prepare_profile, profile_model
 from tasks.progress import listening
@@ -43,6 +46,7 @@ from tasks.values import (
     Comparison,
     DataReport,
     ModelProfile,
+    ModelVersion,
     Origin,
     ReadyCompute,
     RegisteredModel,
@@ -107,13 +111,29 @@ class LastRun:
         Raises:
             MlopsError: there is no such step, the report lacks what it needs, or it failed.
         """
-        step = self.steps.get(name.replace("-", " "))
+        name = step_named(name)
+        step = self.steps.get(name)
         if step is None:
             near = difflib.get_close_matches(name, self.steps, n=1)
             meant = f" Did you mean '{near[0]}'?" if near else ""
             raise MlopsError(f"There is no step '{name}'.{meant}", f"The steps are: {', '.join(self.steps)}.")
-        with Console(verbose, terminal()) as console, console.step(name) as shown, listening(shown.detail, shown.show):
-            return step()
+        with Console(verbose, terminal()) as console, ExitStack() as turn:
+            if name in CHANGE_PRODUCTION:
+                self._take_turn(name, console, turn)
+            with console.step(name) as shown, listening(shown.detail, shown.show):
+                return step()
+
+    def _take_turn(self, name: str, console: Console, turn: ExitStack) -> None:
+        """Wait for it, and see that the last run's model may go to production, where that is what the step does."""
+        from flows.turn import turn_on
+
+        deployment, releases = self._settings.deployment, name != "settle production"
+        if releases:
+            check_promoted(self._report(), deployment.prod_deployment.approval == "required")
+        with console.step("turn to release", lasting=True):
+            turn.enter_context(turn_on(self._target, self._settings.waiting.turn_minutes))
+        if releases:
+            check_production(self._report(), production_model(self._target, deployment))
 
     def _report(self) -> RunReport:
         try:
@@ -252,6 +272,43 @@ class LastRun:
 
     def _remove(self, stage: Stage) -> None:
         delete_service(self._target, service_name(self._settings.deployment, stage))
+
+
+_ANEW = "Start a whole run, which compares with what production serves now."
+
+
+def check_promoted(report: RunReport, needs_approval: bool) -> None:
+    """See that the last run let its model into production. Pure.
+
+    Raises:
+        MlopsError: it did not.
+    """
+    comparison, approval = report.comparison, report.approval
+    if comparison is None:
+        raise MlopsError(f"The last run, which ended as {report.outcome}, compared no model with production's.", _ANEW)
+    if report.outcome == "NotPromoted":
+        raise MlopsError(
+            f"The last run did not let its model into production: {comparison.reasons[0]}.",
+            "Start a run that trains a better one.",
+        )
+    if needs_approval and (approval is None or approval.decision != "approved"):
+        decision = "nobody was asked" if approval is None else approval.decision
+        raise MlopsError(f"The model of the last run was not approved for production: {decision}.", _ANEW)
+
+
+def check_production(report: RunReport, served: ModelVersion | None) -> None:
+    """See that production serves what the last run compared its model with, or that model itself. Pure.
+
+    Raises:
+        MlopsError: something else was released since.
+    """
+    comparison = report.comparison
+    compared = comparison and comparison.production
+    own = report.model and (report.model.name, report.model.version)
+    known = {own, compared and (compared.name, compared.version)}
+    if (served and (served.name, served.version)) not in known:
+        now = f"{served.name} version {served.version}" if served else "no model"
+        raise MlopsError(f"Production serves {now}, with which the last run did not compare its model.", _ANEW)
 
 
 def take(step: str, settings: Settings, report_file: Path, verbose: bool) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from flows.gate_report import broken_rule, comparison_lines, data_lines
-from flows.markdown import fenced, inline, plain, section, table
+from flows.markdown import fenced, inline, link, plain, section, table
 from flows.plots.gates import gate_plots
+from flows.studio import model_page, service_page, workspace_page
 from tasks.values import (
     Approval,
     CanaryStep,
@@ -254,14 +255,25 @@ def _canary(steps: Sequence[CanaryStep]) -> Iterator[str]:
 
 def _where_to_look(report: RunReport) -> Iterator[str]:
     places = [
-        ("production", report.production_url),
-        ("flow run in Prefect", report.prefect_url),
-        (
-            "training run",
-            report.run and f"{report.run.id} in experiment {report.run.experiment}: {report.run.portal_url}",
-        ),
-        ("tuning", report.tuning and f"{report.tuning.run_id}: {report.tuning.portal_url}"),
-        ("workspace", f"{report.workspace.name} ({report.workspace.cloud})"),
-        ("settings", report.settings),
+        ("production", report.production_url and link(report.production_url, report.production_url)),
+        ("flow run in Prefect", report.prefect_url and link(report.prefect_url, report.prefect_url)),
+        *_in_azure(report),
+        ("settings", inline(report.settings)),
     ]
-    yield from section("Where to look", [f"- {name}: {inline(place)}" for name, place in places if place])
+    yield from section("Where to look", [f"- {name}: {place}" for name, place in places if place])
+
+
+def _in_azure(report: RunReport) -> Iterator[tuple[str, str]]:
+    """Run, model, production service and workspace, with links to their pages where there is a studio."""
+    studio = report.workspace.studio
+    if run := report.run:
+        yield "training run", f"{link(run.id, studio and run.portal_url)} in experiment {inline(run.experiment)}"
+    if tuning := report.tuning:
+        yield "tuning", link(tuning.run_id, studio and tuning.portal_url)
+    if model := report.model:
+        yield "model", link(f"{model.name} version {model.version}", model_page(studio, model.name, model.version))
+    for stage in report.stages:
+        if stage.stage == "prod":  # those of dev and test are gone after the run
+            yield "service", link(stage.service, service_page(studio, stage.service))
+    where = report.workspace.cloud if studio else f"{report.workspace.cloud}, which has no studio to link to"
+    yield "workspace", f"{link(report.workspace.name, workspace_page(studio))} ({where})"

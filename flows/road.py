@@ -21,6 +21,7 @@ from flows.options import RollbackOptions, RunOptions
 from flows.report import explanations, headline, plots, write_report
 from flows.scope import load_settings, without_effect
 from flows.steps import Steps
+from flows.studio import studio_query
 from flows.terminal import terminal
 from settings import Settings
 from settings.loading import SETTINGS_FILE
@@ -162,7 +163,9 @@ class Road:
             outcome=self.outcome,
             started=self._started,
             settings=str(self._options.settings_file or SETTINGS_FILE.relative_to(SETTINGS_FILE.parent.parent)),
-            workspace=ReportedWorkspace(name=self.target.name, cloud=self.target.cloud),
+            workspace=ReportedWorkspace(
+                name=self.target.name, cloud=self.target.cloud, studio=studio_query(self.target)
+            ),
             tuning=self.tuning,
             data=self.data,
             run=ReportedRun.of(self.trained) if self.trained else None,

@@ -11,7 +11,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class DataSource(Section):
-    """Where data is read from: a file, or a registered tabular dataset (azureml.core.Dataset.get_by_name)."""
+    """Where data is read from: a file, or a registered dataset (azureml.core.Dataset.get_by_name)."""
 
     path: Text | None = Field(
         None,
@@ -19,7 +19,12 @@ class DataSource(Section):
         "ends in .parquet, else CSV with a line of names.",
         examples=["code/training/diabetes.csv"],
     )
-    dataset: Text | None = Field(None, description="A registered tabular dataset, by name.", examples=["diabetes"])
+    dataset: Text | None = Field(
+        None,
+        description="A registered dataset, by name: a tabular one, or one of files, which are CSV or Parquet, too, and "
+        "are read one after the other.",
+        examples=["diabetes"],
+    )
     version: int | None = Field(None, ge=1, description="Version of the dataset; null is the latest.", examples=[3])
 
     def mistakes(self) -> Iterator[Mistake]:
@@ -89,7 +94,9 @@ class DataSettings(Section):
     """The data gate. A data set that breaks a rule ends the run as DataRejected, before any compute is made."""
 
     source: DataSource = Field(
-        description="The data that the training script reads.",
+        description="The data that the training script reads. Name the same in experiment.script_parameters, as a file "
+        "of experiment.source_directory, or in experiment.data_references: another file or version there is refused, "
+        "and where neither names it the report warns.",
         examples=[{"path": "code/training/diabetes.csv"}],
     )
     min_rows: int = Field(1, ge=1, description="Fewest rows.", examples=[100])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from settings.judged_data import judged_data_problems
 from settings.problems import Problem
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def file_problems(settings: Settings, root: Path = Path()) -> Iterator[Problem]:
     for name, reference in settings.experiment.data_references.items():
         if reference.local_path is not None and not (root / reference.local_path).exists():
             yield _missing(f"experiment.data_references.{name}.local_path", root / reference.local_path)
+    yield from judged_data_problems(settings, root)
     remote = settings.compute_target.training.remotecompute
     if settings.compute_target.compute_target_to_use_for_training == "remotecompute" and remote.use_ssh_auth:
         key = root / Path(remote.private_key_file or "").expanduser()

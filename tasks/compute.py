@@ -51,7 +51,7 @@ def ensure_inference_cluster(
     cluster = find_compute(target, settings.name, "AKS")
     if cluster is None:
         if purpose == "FAST_PROD":
-            _refuse_too_small(target, settings)
+            refuse_too_small(target, settings)
         _create(target, settings, purpose, minutes)
         return ReadyCompute(name=settings.name, kind="AKS", created=True, changes=(), cluster_purpose=purpose)
     check_purpose(cluster, purpose)
@@ -61,7 +61,7 @@ def ensure_inference_cluster(
         kind="AKS",
         created=False,
         changes=changes,
-        differs=tuple(lasting_differences(cluster, _network(target, settings), settings)),
+        differs=differences(target, cluster, settings),
         cluster_purpose=purpose,
     )
 
@@ -88,7 +88,12 @@ def check_virtual_cpus(settings: AksSettings, cpus_of_node: int) -> None:
         )
 
 
-def _refuse_too_small(target: WorkspaceTarget, settings: AksSettings) -> None:
+def refuse_too_small(target: WorkspaceTarget, settings: AksSettings) -> None:
+    """See that a cluster that is to be made is large enough for FAST_PROD.
+
+    Raises:
+        ComputeError: it is not.
+    """
     from azureml.core.compute import AmlCompute
 
     what = "list the sizes of virtual machines"
@@ -100,12 +105,20 @@ def _refuse_too_small(target: WorkspaceTarget, settings: AksSettings) -> None:
         check_virtual_cpus(settings, cpus)
 
 
-def _give_certificate(cluster: AksCompute, wanted: AksSettings, minutes: float) -> tuple[str, ...]:
-    """Turn TLS on, or to another host name, where the settings have a certificate; says so."""
-    from azureml.core.compute.aks import AksUpdateConfiguration, SslConfiguration
-
+def certificate_changes(cluster: AksCompute, wanted: AksSettings) -> tuple[str, ...]:
+    """What a certificate of the settings changes of a cluster: TLS is turned on, or to another host name. Pure."""
     found = cluster.ssl_configuration.cname if cluster.ssl_configuration else None
     if wanted.ssl_cname is None or wanted.ssl_cname == found:
+        return ()
+    return (f"ssl_cname from {found} to {wanted.ssl_cname}",)
+
+
+def _give_certificate(cluster: AksCompute, wanted: AksSettings, minutes: float) -> tuple[str, ...]:
+    """Give the cluster the certificate of the settings, where that changes it; says so."""
+    from azureml.core.compute.aks import AksUpdateConfiguration, SslConfiguration
+
+    changes = certificate_changes(cluster, wanted)
+    if not changes:
         return ()
 
     def update() -> AksCompute:
@@ -120,7 +133,12 @@ def _give_certificate(cluster: AksCompute, wanted: AksSettings, minutes: float) 
 
     report("changing")
     provision(update, wanted.name, minutes, "change", "Check ssl_cname, ssl_cert_pem_file and ssl_key_pem_file.")
-    return (f"ssl_cname from {found} to {wanted.ssl_cname}",)
+    return changes
+
+
+def differences(target: WorkspaceTarget, cluster: AksCompute, settings: AksSettings) -> tuple[str, ...]:
+    """What of a cluster that is there is not as the settings want it, and stays so, in sentences."""
+    return tuple(lasting_differences(cluster, _network(target, settings), settings))
 
 
 def _network(target: WorkspaceTarget, settings: AksSettings) -> dict[str, Any]:

@@ -6,7 +6,9 @@ Azure: https://learn.microsoft.com/azure/machine-learning/v1/how-to-create-regis
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +24,12 @@ from tasks.values import ColumnDrift, DataReport
 from tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
+    from azureml.core import Workspace
+    from azureml.data import FileDataset, TabularDataset
     from pandas import DataFrame
+
+# Of the data sets of a workspace, in the error about one that is not there: those with the nearest names.
+_NAMES_TOLD = 10
 
 
 def validate_data(target: WorkspaceTarget, settings: DataSettings) -> DataReport:
@@ -74,7 +81,7 @@ def read_data(target: WorkspaceTarget, source: DataSource, texts: Sequence[str])
     """
     if source.path is not None:
         return read_file(Path(source.path), texts), str(source)
-    return _read_dataset(target, str(source.dataset), source.version)
+    return _read_dataset(target, str(source.dataset), source.version, texts)
 
 
 def read_file(path: Path, texts: Sequence[str] = ()) -> DataFrame:
@@ -83,35 +90,73 @@ def read_file(path: Path, texts: Sequence[str] = ()) -> DataFrame:
     Raises:
         DataError: there is no such file, or it is no table.
     """
+    try:
+        return _parsed(path, f"data file {path}", texts)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"The data file {path} is not there.", "Correct data.source.path or data.drift.reference.path."
+        ) from error
+
+
+def _parsed(path: Path, what: str, texts: Sequence[str]) -> DataFrame:
     import pandas as pd
 
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path, dtype=dict.fromkeys(texts, str), float_precision="round_trip", low_memory=False)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"The data file {path} is not there.", "Correct data.source.path or data.drift.reference.path."
-        ) from error
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors about content are ValueErrors
         reason = " ".join(str(error).split())
         raise DataError(
-            f"The data file {path} cannot be read: {reason}.", "Give CSV in UTF-8 with a line of names, or Parquet."
+            f"The {what} cannot be read: {reason}.", "Give CSV in UTF-8 with a line of names, or Parquet."
         ) from error
 
 
-def _read_dataset(target: WorkspaceTarget, name: str, version: int | None) -> tuple[DataFrame, str]:
-    workspace = open_workspace(target)
-    what = f"read dataset '{name}'" + (f" version {version}" if version else "")
-    with explained(DataError, what, "Correct data.source or data.drift.reference; see the workspace's datasets."):
-        from azureml.core import Dataset
+def _read_dataset(
+    target: WorkspaceTarget, name: str, version: int | None, texts: Sequence[str]
+) -> tuple[DataFrame, str]:
+    what = f"read data set '{name}'" + (f" version {version}" if version else "")
+    with explained(DataError, what, "Correct data.source or data.drift.reference; look at it in the Azure ML studio."):
+        from azureml.data import TabularDataset
 
-        found = Dataset.get_by_name(workspace, name, version=version or "latest")
-        if not hasattr(found, "to_pandas_dataframe"):
+        found = _registered(open_workspace(target), name, version)
+        frame = found.to_pandas_dataframe() if isinstance(found, TabularDataset) else _read_files(found, texts)
+        return frame, f"dataset {name}:{found.version}"
+
+
+def _registered(workspace: Workspace, name: str, version: int | None) -> FileDataset | TabularDataset:
+    """The data set; where there is none, an error that says what there is."""
+    from azureml.core import Dataset
+    from azureml.exceptions import UserErrorException
+
+    try:
+        return Dataset.get_by_name(workspace, name, version=version or "latest")
+    except UserErrorException as error:  # of one that is not there; all else is an error of another class
+        names = sorted(each.name for each in Dataset.get_all(workspace).registrations)
+        if name in names:
+            latest = Dataset.get_by_name(workspace, name).version
             raise DataError(
-                f"Dataset '{name}' is made of files and no table.", "Register a TabularDataset, or name a path."
-            )
-        return found.to_pandas_dataframe(), f"dataset {name}:{found.version}"
+                f"Data set '{name}' has no version {version}.",
+                f"Its latest version is {latest}: correct data.source or data.drift.reference.",
+            ) from error
+        there = ", ".join(difflib.get_close_matches(name, names, n=_NAMES_TOLD, cutoff=0)) or "none"
+        raise DataError(
+            f"Workspace '{workspace.name}' has no data set '{name}'.",
+            f"It has {there}{', ...' if len(names) > _NAMES_TOLD else ''}: correct data.source or "
+            "data.drift.reference, or register the data set.",
+        ) from error
+
+
+def _read_files(dataset: FileDataset, texts: Sequence[str]) -> DataFrame:
+    """The tables in all files of a data set, one below the other in the order of their paths."""
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory() as directory:
+        files = sorted(map(Path, dataset.download(directory)))
+        tables = [_parsed(file, f"file {file.name} of data set '{dataset.name}'", texts) for file in files]
+    return pd.concat(tables, ignore_index=True)
 
 
 validate_data_task = azure_operation("data")(validate_data)

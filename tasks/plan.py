@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from settings.compute_target import AmlComputeSettings, DsvmSettings
 from settings.workspace import WorkspaceTarget
-from tasks.compute import check_purpose, find_compute, nodes_of
+from tasks.compute import certificate_changes, check_purpose, differences, find_compute, nodes_of, refuse_too_small
 from tasks.data_validation import validate_data
 from tasks.deployment import Stage, service_name
 from tasks.environment import find_environment, latest_if_same, scoring_environment, training_environment
@@ -219,7 +219,8 @@ def _trained_before(target: WorkspaceTarget, settings: Settings, data: DataRepor
     tuned = experiment.hyperparameter_sampling.use_hyperparameter_sampling
     origin = Origin(flow_run_id="", data_fingerprint=data.fingerprint if data else None)
     kind: Literal["training", "tuning"] = "tuning" if tuned else "training"
-    key = experiment_key(kind, target, experiment, deployment.model, environment, origin, former)
+    compute = wanted_compute(settings.compute_target).name
+    key = experiment_key(kind, target, experiment, deployment.model, compute, environment, origin, former)
     run = attempt_of(open_workspace(target), f"{experiment.name}_{key}")
     return run if run.found is not None else None
 
@@ -242,9 +243,15 @@ def _cluster(
     nodes = _nodes(*nodes_of(wanted))
     cluster = find_compute(target, wanted.name, "AKS") if there else None
     if cluster is None:
+        if there and purpose == "FAST_PROD":
+            refuse_too_small(target, wanted)
         return "create", f"{wanted.name}: AKS {purpose}, {nodes}", f"{nodes} until it is deleted"
     check_purpose(cluster, purpose)
-    return "keep", f"{wanted.name}: AKS {purpose}", f"{nodes} until it is deleted"
+    changes = certificate_changes(cluster, wanted)
+    said = "; ".join([f"{wanted.name}: AKS {purpose}", *changes, *differences(target, cluster, wanted)])
+    if cluster.agent_count is not None:  # Azure does not say it of an attached cluster
+        nodes = _nodes(cluster.agent_count, cluster.agent_vm_size)
+    return ("change" if changes else "keep"), said, f"{nodes} until it is deleted"
 
 
 def _registration(target: WorkspaceTarget, name: str, there: bool) -> _Found:

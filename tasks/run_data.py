@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from settings.experiment import DataReferenceSettings, DatasetSettings, ExperimentSettings, ResumeStateSettings
+from settings.workspace import WorkspaceTarget
 from tasks.cache_key import cache_key, content_of
 from tasks.errors import TrainingError
 from tasks.operation import explained
 from tasks.progress import report
+from tasks.workspace import open_workspace
 
 if TYPE_CHECKING:
     from azureml.core import Datastore, Run, Workspace
@@ -71,8 +73,10 @@ def run_data(workspace: Workspace, experiment: ExperimentSettings, former: Run |
     return RunData(tuple(arguments), references)
 
 
-def fingerprints(workspace: Workspace, experiment: ExperimentSettings) -> dict[str, str]:
+def fingerprints(target: WorkspaceTarget, experiment: ExperimentSettings) -> dict[str, str]:
     """What the data of the settings is now, where they do not say it: contents of local files, latest versions.
+
+    The workspace is asked for data sets only.
 
     Raises:
         TrainingError: a data set is not there.
@@ -82,7 +86,7 @@ def fingerprints(workspace: Workspace, experiment: ExperimentSettings) -> dict[s
         if wanted.local_path is not None:
             found[name] = content_hash(Path(wanted.local_path))
         elif wanted.dataset is not None:
-            found[name] = str(_dataset(workspace, name, wanted.dataset).version)
+            found[name] = str(_dataset(open_workspace(target), name, wanted.dataset).version)
     return found
 
 

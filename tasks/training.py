@@ -89,7 +89,7 @@ def submit_training(
     Raises:
         TrainingError: the source directory is too large, data is not there, or Azure refuses the run.
     """
-    run, key = found_or_next("training", target, experiment, model, environment, origin, former_run_id)
+    run, key = found_or_next("training", target, experiment, model, compute, environment, origin, former_run_id)
     if run.found:
         return run
     workspace = open_workspace(target)
@@ -108,6 +108,7 @@ def found_or_next(
     target: WorkspaceTarget,
     experiment: ExperimentSettings,
     model: ModelSettings,
+    compute: ReadyCompute,
     environment: RegisteredEnvironment,
     origin: Origin,
     former_run_id: str | None,
@@ -119,7 +120,7 @@ def found_or_next(
     """
     check_source_directory(experiment.source_directory)
     workspace = open_workspace(target)
-    key = experiment_key(kind, target, experiment, model, environment, origin, former_run_id)
+    key = experiment_key(kind, target, experiment, model, compute.name, environment, origin, former_run_id)
     run = attempt_of(workspace, f"{experiment.name}_{key}")
     adopt(workspace, run, origin)
     return run, key
@@ -130,11 +131,16 @@ def experiment_key(
     target: WorkspaceTarget,
     experiment: ExperimentSettings,
     model: ModelSettings,
+    compute: str,
     environment: RegisteredEnvironment,
     origin: Origin,
     former_run_id: str | None,
 ) -> str:
-    """The key of all that the result of an experiment depends on."""
+    """The key of all that the result of an experiment depends on.
+
+    Args:
+        compute: the name of the compute target; how many of its nodes a run takes is one of the experiment's settings.
+    """
     from azureml._project.ignore_file import get_project_ignore_file
 
     directory = Path(experiment.source_directory)
@@ -144,9 +150,10 @@ def experiment_key(
         source=content_of(directory, get_project_ignore_file(str(directory.resolve())).is_file_excluded),
         experiment=relevant_settings(experiment.model_dump(mode="json")),
         model=[model.name, model.path],
+        compute=compute,
         environment=environment.model_dump(),
         data=origin.data_fingerprint,
-        references=fingerprints(open_workspace(target), experiment),
+        references=fingerprints(target, experiment),
         former_run=former_run_id,
         fresh=origin.flow_run_id if origin.fresh else None,
     )

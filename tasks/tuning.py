@@ -65,7 +65,7 @@ def submit_tuning(
     Raises:
         TrainingError: the source directory is too large, data is not there, or Azure refuses the tuning.
     """
-    run, key = found_or_next("tuning", target, experiment, model, environment, origin, former_run_id)
+    run, key = found_or_next("tuning", target, experiment, model, compute, environment, origin, former_run_id)
     if run.found:
         return run
     workspace = open_workspace(target)

@@ -368,6 +368,9 @@ class ReportedWorkspace(Value):
 
     name: str
     cloud: str
+    studio: str | None = Field(
+        default=None, description="what names it in an address of the Azure ML studio; the emulator has none"
+    )
 
 
 class ReportedRun(Value):

@@ -44,6 +44,7 @@ class DatasetsService(Service):
             Route("PUT", _REGISTERED + "/{dataset}", self.update),
             Route("DELETE", _REGISTERED + "/{dataset}", self.unregister),
             Route("GET", "/data/v1.0/{WS}/dataversion/unregistered-{dataset}/versions/1", self.definition),
+            Route("GET", "/data/v1.0/{WS}/dataversion/{dataset}/versions/{version}", self.asset),
         ]
 
     def rows(self, workspace: Workspace, dataset_id: str) -> list[str]:
@@ -163,3 +164,7 @@ class DatasetsService(Service):
         """What rslex reads: the data set as MLTable."""
         dataset = self.store.get(request.workspace.id, request.params["dataset"])
         return answer({"legacyDataflow": dataset.definition})
+
+    async def asset(self, request: Request) -> web.Response:
+        """A data asset of the SDK v2, which ``Dataset.get_by_name`` asks for last: there are none here."""
+        raise not_found("Data asset", request.params["dataset"])

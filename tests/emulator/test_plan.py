@@ -66,6 +66,49 @@ def test_a_cluster_of_another_size_would_fail(workspace: Workspace, cluster: Aml
     assert "has vm_size STANDARD_D2_V2, the settings want STANDARD_D3_V2; Azure cannot change it." in step.detail
 
 
+@pytest.fixture
+def prod_cluster(workspace: Workspace) -> Iterator[str]:
+    """Three nodes of Standard_D4s_v3 for FAST_PROD; the override that names them."""
+    from azureml.core.compute import AksCompute, ComputeTarget
+
+    wanted = AksCompute.provisioning_configuration(agent_count=3, vm_size="Standard_D4s_v3")
+    made = ComputeTarget.create(workspace, "planned-aks", wanted)
+    made.wait_for_completion()
+    yield "compute_target.deployment.aks_prod.name=planned-aks"
+    made.delete()
+
+
+def test_a_production_cluster_as_the_settings_want_it_would_be_kept(workspace: Workspace, prod_cluster: str) -> None:
+    step = planned(workspace, prod_cluster)["prod cluster"]
+
+    assert (step.action, step.detail) == ("keep", "planned-aks: AKS FAST_PROD")
+    assert step.cost == "3 nodes of Standard_D4s_v3 until it is deleted"
+
+
+def test_what_differs_of_a_production_cluster_is_listed_and_its_certificate_would_be_changed(
+    workspace: Workspace, prod_cluster: str
+) -> None:
+    aks = "compute_target.deployment.aks_prod"
+    certificate = (f"{aks}.ssl_cname=ml.example", f"{aks}.ssl_cert_pem_file=c.pem", f"{aks}.ssl_key_pem_file=k.pem")
+
+    step = planned(workspace, prod_cluster, f"{aks}.agent_count=5", *certificate)["prod cluster"]
+
+    assert step.action == "change"
+    assert step.detail == (
+        "planned-aks: AKS FAST_PROD; ssl_cname from None to ml.example; AKS cluster 'planned-aks' has agent_count 3, "
+        "the settings want 5; Azure ML cannot change it: scale it with `az aks scale --node-count 5`, or correct the "
+        "settings"
+    )
+    assert step.cost == "3 nodes of Standard_D4s_v3 until it is deleted"
+
+
+def test_a_production_cluster_that_is_too_small_would_fail(workspace: Workspace) -> None:
+    step = planned(workspace, "compute_target.deployment.aks_prod.agent_count=1")["prod cluster"]
+
+    assert step.action == "fail"
+    assert "has 4 vCPUs (1 nodes of Standard_D4s_v3 with 4 each), and FAST_PROD needs 12 at least." in step.detail
+
+
 def test_data_that_breaks_a_rule_would_end_the_run(workspace: Workspace) -> None:
     step = planned(workspace, "data.min_rows=1000")["data"]
 
@@ -87,5 +130,5 @@ def test_a_tuning_uses_as_many_nodes_as_run_at_a_time(workspace: Workspace) -> N
 
     step = planned(workspace, *(f"{tuning}.{name}={value}" for name, value in sampling.items()))["training"]
 
-    assert step.detail == "train.py on planned, 8 times with --alpha by random search"
+    assert step.detail == "train.py --data diabetes.csv on planned, 8 times with --alpha by random search"
     assert step.cost == "3 nodes of STANDARD_D2_V2 for up to 720 minutes"

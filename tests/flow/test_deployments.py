@@ -205,6 +205,10 @@ def test_a_run_is_started_for_later_and_cancelled(shell: Shell, promoting: objec
             "Validation failed for field 'options.stop_before'",
         ),
         ("weekly", "Deployment 'train-and-promote/weekly' not found!"),
+        (
+            "on-push --param fresh=true",
+            "The following parameters were specified but not found on the deployment: 'fresh'",
+        ),
     ],
 )
 def test_what_is_wrong_is_refused_with_a_sentence_and_nothing_is_started(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 import requests
 
 from tests.conftest import REPOSITORY
+from tests.flow.documentation import at_the_prompt, commands_of
 from tests.flow.processes import end_worker, wait_until
 
 pytestmark = pytest.mark.postgresql
@@ -82,9 +84,10 @@ class Team:
         answer.raise_for_status()
         return answer.json()
 
-    def deploy(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = (sys.executable, "-m", "flows.deployments", "deploy", "--from-repository", *options)
-        return run(*command, cwd=self.clone, env=self.environment | environment)
+    def type(self, command: str) -> subprocess.CompletedProcess[str]:
+        """A command of docs/teams.md."""
+        assert command in commands_of("teams.md")
+        return run(*shlex.split(at_the_prompt(command)), cwd=self.clone, env=self.environment)
 
     def start(self, deployment: str, overrides: list[str]) -> str:
         """The id of a new run."""
@@ -135,7 +138,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Te
 @pytest.fixture(scope="module")
 def deployed(team: Team) -> str:
     """The commit that was deployed."""
-    done = team.deploy()
+    done = team.type(".venv/bin/python -m flows.deployments deploy --from-repository")
     assert done.returncode == 0, done.stdout + done.stderr
     return succeed("git", "rev-parse", "HEAD", cwd=team.clone)
 
@@ -180,10 +183,10 @@ def test_a_wrong_login_is_refused_with_a_sentence(team: Team, command: tuple[str
 
 
 def test_a_notification_block_that_is_missing_is_refused_with_a_sentence(team: Team, deployed: str) -> None:
-    refused = team.deploy("--tell", "slack-webhook/nobody-made-it")
+    refused = team.type(".venv/bin/python -m flows.deployments deploy --from-repository --tell slack-webhook/mlops")
 
     assert refused.returncode == 1
-    assert "there is no notification block 'slack-webhook/nobody-made-it'" in refused.stderr
+    assert "there is no notification block 'slack-webhook/mlops'" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.conftest import RunningEmulator
 from tests.flow.conftest import Checkout
 from tests.flow.documentation import at_the_prompt, breakpoints
+from tests.flow.processes import wait_until
 from tests.flow.pseudo_terminal import PseudoTerminal
 from tests.flow.steady_caller import SteadyCaller
 
@@ -25,6 +27,18 @@ def production_key(checkout: Checkout) -> str:
     printed = checkout.command("flows.service_key", "prod")
     assert printed.returncode == 0, printed.stderr
     return printed.stdout.strip()
+
+
+def skipped_steps(checkout: Checkout) -> dict[str, str]:
+    """The last run's task runs in state Skipped, as Prefect has them, and why."""
+    assert checkout.last is not None
+    flow_run = checkout.last.report["prefect_url"].rpartition("/")[2]
+    answered = requests.post(
+        checkout.environment["PREFECT_API_URL"] + "/task_runs/filter",
+        json={"flow_runs": {"id": {"any_": [flow_run]}}},
+        timeout=30,
+    )
+    return {each["name"]: each["state"]["message"] for each in answered.json() if each["state_name"] == "Skipped"}
 
 
 def test_the_first_model_climbs_to_production_as_version_1(checkout: Checkout) -> None:
@@ -104,6 +118,40 @@ def test_a_breakpoint_in_a_step_taken_alone_is_stopped_at(checkout: Checkout) ->
     assert status == 0, terminal.shown
 
 
+def test_a_deployment_to_production_taken_alone_waits_its_turn(checkout: Checkout) -> None:
+    limits = checkout.environment["PREFECT_API_URL"] + "/v2/concurrency_limits"
+    (name,) = (
+        limit["name"]
+        for limit in requests.post(f"{limits}/filter", json={}, timeout=30).json()
+        if limit["name"].endswith(checkout.environment["WORKSPACE_NAME"])
+    )
+    taken = {"names": [name], "slots": 1, "mode": "concurrency", "lease_duration": 300}
+    lease = requests.post(f"{limits}/increment-with-lease", json=taken, timeout=30).json()
+    shown = []
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.main", "--only", "deploy to prod"],
+        cwd=checkout.directory,
+        env={**checkout.environment, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            shown.append(line)
+            if "turn to release" in line and "started" in line:
+                assert process.poll() is None
+                requests.post(
+                    f"{limits}/decrement-with-lease", json={"lease_id": lease["lease_id"]}, timeout=30
+                ).raise_for_status()
+
+    text = "".join(shown)
+    assert process.returncode == 0, text
+    assert text.index("turn to release") < text.index("deploy to prod")
+    assert '"service": "diabetes-prod"' in text
+
+
 def test_no_key_stands_in_what_a_run_leaves_behind(checkout: Checkout) -> None:
     key = production_key(checkout)
 
@@ -139,6 +187,12 @@ def test_the_same_model_does_not_beat_itself(checkout: Checkout) -> None:
     assert "✓ training (cached)" in run.terminal
     assert "is the one that diabetes-ridge version 1 in production was made from" in run.terminal
     assert "- skipped: registration, profile, deploy to dev" in run.terminal
+    not_taken = ["registration", "profile", "deploy to dev", "test dev", "deploy to test", "test test"]
+    not_taken += ["deploy to prod", "test prod", "mark as production"]
+    reason = "the candidate is not better than what production serves"
+    wait_until(
+        lambda: skipped_steps(checkout) == {f"{step} (skipped)": reason for step in not_taken}, "all are skipped"
+    )
 
 
 def test_data_that_breaks_a_rule_ends_the_run_before_any_compute_is_made(checkout: Checkout) -> None:
@@ -170,11 +224,51 @@ def test_on_other_test_data_production_is_scored_again_and_a_slice_that_loses_bl
 
     assert run.exit_status == 0, run.terminal
     comparison = run.report["comparison"]
-    print(json.dumps(comparison["table"], indent=1))
     assert run.report["outcome"] == "NotPromoted"
     assert comparison["scored_again"]
     assert "production was scored again, on the candidate's test data" in run.terminal
-    assert [row["name"] for row in comparison["table"]] == ["mse", "mse[sex=1]", "mse[sex=2]"]
+    assert comparison["production"]["metrics"]["mse"] == pytest.approx(2917.18, abs=0.01)  # on its own test data
+    assert [
+        (row["name"], row["slice_of"], round(row["candidate"], 2), round(row["production"], 2))
+        for row in comparison["table"]
+    ] == [
+        ("mse", None, 3579.46, 3300.22),
+        ("mse[sex=1]", "mse", 3565.96, 3297.68),
+        ("mse[sex=2]", "mse", 3594.37, 3303.02),
+    ]
+    for row in comparison["table"]:
+        assert (row["verdict"], row["blocks"]) == ("worse", True)
+        assert row["improvement"] == pytest.approx(row["production"] - row["candidate"])
+    whole, *slices = comparison["table"]
+    assert whole["interval"]["confidence"] == 0.95
+    assert whole["interval"]["low"] < whole["improvement"] < whole["interval"]["high"] < 0
+    assert [row["interval"] for row in slices] == [None, None]
+    assert "| mse[sex=1] | smaller | 3565.96 | 3297.68 | -268.3 |  | worse, which blocks |" in run.markdown
+    assert "by a paired bootstrap with 0.95 confidence." in run.markdown
+
+
+def test_an_improvement_that_may_be_chance_does_not_promote_where_it_has_to_be_significant(checkout: Checkout) -> None:
+    gate = "deployment.model.evaluation_parameters"
+
+    run = checkout.run(
+        *("--set", "experiment.script_parameters.--alpha=0.2"),
+        *("--set", f"{gate}.metrics.mse.slices.allowed_relative_loss=0.01"),
+        *("--set", f"{gate}.significance.required=true", "--stop-before", "registration"),
+    )
+
+    assert run.exit_status == 0, run.terminal
+    assert run.report["outcome"] == "NotPromoted"
+    comparison = run.report["comparison"]
+    assert not comparison["scored_again"]
+    assert [(row["name"], row["verdict"]) for row in comparison["table"]] == [
+        ("mse", "not significant"),
+        ("mse[sex=1]", "tolerated"),
+        ("mse[sex=2]", "better"),
+    ]
+    interval = comparison["table"][0]["interval"]
+    assert interval["low"] < 0 < comparison["table"][0]["improvement"] < interval["high"]
+    assert "better" in comparison["reasons"][0]
+    assert "but not significantly: the improvement lies between" in comparison["reasons"][0]
 
 
 def test_a_better_model_replaces_production_without_a_failed_request(checkout: Checkout) -> None:
@@ -206,6 +300,14 @@ def test_a_worse_model_leaves_production_alone_and_a_message_that_cannot_be_sent
     assert run.report["outcome"] == "NotPromoted"
     assert run.report["comparison"]["production"]["version"] == 2
     assert run.report["comparison"]["table"][0]["verdict"] == "worse"
+
+
+def test_a_model_that_the_gate_kept_out_is_not_deployed_to_production_alone_either(checkout: Checkout) -> None:
+    taken = checkout.shell(at_the_prompt('.venv/bin/python -m flows.main --only "deploy to prod"'))
+
+    assert taken.returncode == 1, taken.stdout
+    assert "The last run did not let its model into production: mse " in taken.stdout + taken.stderr
+    assert "Start a run that trains a better one." in taken.stdout + taken.stderr
 
 
 def test_a_plain_sdk_script_scores_production(checkout: Checkout, emulator: RunningEmulator, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.report import duration, explanations, plots, render_markdown, write_report
+from flows.studio import studio_query
 from settings.deployment import EvaluationParameters
+from settings.workspace import WorkspaceTarget
 from tasks.comparison import compare
 from tasks.values import (
     ColumnDrift,
@@ -67,6 +69,10 @@ STAGE = StageReport(
     ),
     seconds=21.04,
 )
+
+
+TARGET = WorkspaceTarget(cloud="azure", name="mlops", subscription_id="0-1", resource_group="team(a)")
+AZURE = ReportedWorkspace(name="mlops", cloud="azure", studio=studio_query(TARGET))
 
 
 def report(outcome: str, **fields: Any) -> RunReport:
@@ -164,6 +170,30 @@ def test_a_metric_that_json_has_no_number_for_is_written_as_its_name(tmp_path):
     assert run and math.isnan(run.metrics["mse"])
 
 
+def test_run_model_and_service_are_links_into_the_studio():
+    query = "wsid=/subscriptions/0-1/resourcegroups/team%28a%29/workspaces/mlops"
+
+    lines = render_markdown(promoted(workspace=AZURE)).splitlines()
+
+    for line in (
+        "- production: [http://127.0.0.1:5001/score](<http://127.0.0.1:5001/score>)",
+        "- training run: [diabetes_1_ab](<https://ml.azure.com/runs/diabetes_1_ab>) in experiment diabetes",
+        f"- model: [diabetes-ridge version 2](<https://ml.azure.com/model/diabetes-ridge:2/details?{query}>)",
+        f"- service: [diabetes-prod](<https://ml.azure.com/endpoints/realtime/diabetes-prod/detail?{query}>)",
+        f"- workspace: [mlops](<https://ml.azure.com/?{query}>) (azure)",
+    ):
+        assert line in lines
+
+
+def test_on_the_emulator_nothing_leads_to_a_studio_that_is_not_there():
+    markdown = render_markdown(promoted())
+
+    assert studio_query(TARGET.model_copy(update={"cloud": "emulator"})) is None
+    assert "ml.azure.com" not in markdown
+    assert "- training run: diabetes_1_ab in experiment diabetes\n" in markdown
+    assert "- workspace: mlops (emulator, which has no studio to link to)\n" in markdown
+
+
 def test_the_start_is_given_in_utc_wherever_the_run_was_started():
     berlin = timezone(timedelta(hours=2))
     text = render_markdown(report("Failed", started=datetime(2026, 7, 1, 14, 30, 5, tzinfo=berlin)))
@@ -195,8 +225,8 @@ def test_a_promoted_run_reads_from_the_outcome_to_the_command_that_scores_it():
         "| prod | diabetes-prod | AKS FAST_PROD | Healthy | 1 of 2 passed | 21.0 s |",
         "| prod | no key | FAILED | answered 200 \\| expected 401 | 3 ms |",
         "| training | 12.2 s |",
-        "- production: http://127.0.0.1:5001/score",
-        "- flow run in Prefect: http://127.0.0.1:4200/runs/flow-run/1",
+        "- production: [http://127.0.0.1:5001/score](<http://127.0.0.1:5001/score>)",
+        "- flow run in Prefect: [http://127.0.0.1:4200/runs/flow-run/1](<http://127.0.0.1:4200/runs/flow-run/1>)",
         CURL,
     ]
     lines = text.splitlines()

@@ -79,7 +79,7 @@ def test_the_public_names_are_few() -> None:
 
 def test_the_shipped_settings_train_a_ridge_regression_and_deploy_it_three_times() -> None:
     shipped = load(environment={})
-    assert shipped.experiment.script_parameters == {"--alpha": 0.5}
+    assert shipped.experiment.script_parameters == {"--alpha": 0.5, "--data": "diabetes.csv"}
     assert shipped.deployment.model.evaluation_parameters.metrics["mse"].direction == "smaller_is_better"
     stages = shipped.deployment.dev_deployment, shipped.deployment.test_deployment, shipped.deployment.prod_deployment
     assert [stage.name for stage in stages] == ["diabetes-dev", "diabetes-test", "diabetes-prod"]

@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from settings.compute_target import AmlComputeSettings, ComputeTargetSettings, RemoteComputeSettings
+from settings.deployment import ModelSettings
 from settings.experiment import DistributedTrainingSettings, ExperimentSettings
 from settings.files import conda_mistake
+from settings.workspace import WorkspaceTarget
 from tasks.compute import provider_errors
 from tasks.environment import framework_requirement, lists, packages_to_change, training_environment
 from tasks.operation import said_by_azure
 from tasks.run_log import most_telling
-from tasks.training import described, distribution, seconds_of
+from tasks.training import described, distribution, experiment_key, seconds_of
 from tasks.training_compute import attach_configuration, provisioning_configuration, wanted_compute
+from tasks.values import Origin, RegisteredEnvironment
 
 pytestmark = pytest.mark.unit
+
+
+def key(compute: str = "cpu-cluster", nodes: int = 1) -> str:
+    """Of a training that needs nothing of its workspace."""
+    target = WorkspaceTarget(
+        cloud="emulator", name="none", subscription_id="s", resource_group="r", location="l", friendly_name=None
+    )
+    distributed = {"backend_config": "mpi", "node_count": nodes}
+    experiment = ExperimentSettings.model_validate({"source_directory": "code", "distributed_training": distributed})
+    model = ModelSettings.model_validate({"evaluation_parameters": {"smaller_is_better": ("mse",)}})
+    environment, origin = RegisteredEnvironment(name="training", version="1"), Origin(flow_run_id="", fresh=False)
+    return experiment_key("training", target, experiment, model, compute, environment, origin, None)
+
+
+def test_a_training_on_another_compute_or_another_number_of_nodes_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").write_text("print(1)")
+    monkeypatch.chdir(tmp_path)
+
+    keys = [key(), key(compute="gpu-cluster"), key(nodes=2)]
+
+    assert len(set(keys)) == 3
+    assert key() == keys[0]
 
 
 def test_mpi_becomes_the_sdks_configuration() -> None:
