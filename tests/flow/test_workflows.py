@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ import requests
 
 from tests.conftest import REPOSITORY, RunningEmulator
 from tests.flow.conftest import Checkout
+from tests.flow.processes import end_worker
 from tests.github_api import GitHubApi, github_api
 from tests.github_runner import Runner, Trigger
 
@@ -97,12 +97,12 @@ def worker(checkout: Checkout, directory: Path) -> Iterator[None]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        text=True,
     )
     try:
         yield
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
+        end_worker(process)
 
 
 def flow_runs(api_url: str, name: str) -> list[dict[str, Any]]:
