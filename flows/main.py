@@ -18,6 +18,7 @@ if __name__ == "__main__":  # first, so that --help and wrong settings are answe
 
     raise SystemExit(main())
 
+from contextlib import suppress
 from typing import Any
 
 from prefect import flow
@@ -39,7 +40,7 @@ from settings.judged_data import not_given
 from tasks.compute import ensure_inference_cluster_task
 from tasks.data_validation import validate_data_task
 from tasks.environment import register_scoring_environment_task, register_training_environment_task
-from tasks.errors import OperationTimeout, ProfilingError
+from tasks.errors import CancelledWithAnother, OperationTimeout, ProfilingError
 from tasks.evaluation import evaluate_task
 from tasks.production import settle_production_task
 from tasks.profiling import prepare_profile_task, profile_model_task, resources_missing
@@ -124,7 +125,10 @@ def learn(road: Road) -> Scoring:
     )
 
     produce = tune if experiment.hyperparameter_sampling.use_hyperparameter_sampling else train
-    road.trained = produce(road, compute.result(), environment.result())
+    while road.trained is None:
+        # What was cancelled because another flow run was, which waited for it, too, is done again for this one.
+        with suppress(CancelledWithAnother):
+            road.trained = produce(road, compute.result(), environment.result())
     return Scoring(
         source_directory=deployment.image.source_directory,
         entry_script=deployment.image.entry_script,

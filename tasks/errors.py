@@ -76,7 +76,11 @@ class TrainingError(MlopsError):
     """The training run failed, was cancelled, or left no model."""
 
 
-class MetricNotLogged(MlopsError):  # noqa: N818 - says what happened, as FileNotFound does
+class CancelledWithAnother(TrainingError):  # noqa: N818 - says what happened, as FileNotFound does
+    """The training run was cancelled because another flow run was, which waited for it, too."""
+
+
+class MetricNotLogged(MlopsError):  # noqa: N818
     """A metric that the gate compares was not logged by a run."""
 
 

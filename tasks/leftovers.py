@@ -11,7 +11,7 @@ from tasks.deployment import STAGES_FOR_TESTS, service_name
 from tasks.errors import MlopsError
 from tasks.evaluation import find_service
 from tasks.operation import explained
-from tasks.training import FINAL
+from tasks.training import FINAL, cancel_if_own
 from tasks.values import FLOW_RUN_TAG
 from tasks.workspace import open_workspace
 
@@ -31,7 +31,7 @@ def remove_leftovers(
     with explained(MlopsError, f"end what flow run {flow_run_id} has left", "Look for its tag in the Azure ML studio."):
         for run in Experiment(workspace, experiment).get_runs(tags={FLOW_RUN_TAG: flow_run_id}):
             if run.get_status() not in FINAL:
-                run.cancel()
+                cancel_if_own(run, flow_run_id)
                 done.append(f"Training run '{run.id}' is cancelled.")
         for stage in STAGES_FOR_TESTS:
             service = find_service(workspace, service_name(deployment, stage))

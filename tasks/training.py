@@ -18,12 +18,13 @@ from settings.experiment import DistributedTrainingSettings, ExperimentSettings
 from settings.workspace import WorkspaceTarget
 from tasks.cache_key import cache_key, content_of, relevant_settings
 from tasks.environment import packages_to_change
-from tasks.errors import EnvironmentBuildError, MlopsError, TrainingError
+from tasks.errors import CancelledWithAnother, EnvironmentBuildError, MlopsError, TrainingError
 from tasks.operation import azure_operation, explained, first_sentences
 from tasks.progress import lines_are_heard, report
 from tasks.run_data import fingerprints, run_data
 from tasks.run_log import FollowedLogs, log_tail, was_started
 from tasks.values import (
+    CANCELLED_BY_TAG,
     FLOW_RUN_TAG,
     Hyperparameter,
     Origin,
@@ -302,6 +303,7 @@ def wait_for_training(
 
     Raises:
         TrainingError: the run failed or was cancelled; carries the end of its log.
+        CancelledWithAnother: it was cancelled because another flow run was.
         EnvironmentBuildError: its environment cannot be built; carries the end of the build's log.
         OperationTimeout: it did not end in time; the run is cancelled.
     """
@@ -323,6 +325,7 @@ def wait_for_training(
         # Ctrl-C, a deadline or a cancelled flow.
         cancel_if_own(run, flow_run_id)
         raise
+    see_whether_cancelled_with_another(run, status, flow_run_id)
     if status != "Completed":
         raise failure_of(run, status, experiment)
     return trained_run(experiment, compute, environment, run)
@@ -397,9 +400,26 @@ def adopt(workspace: Workspace, run: SubmittedRun, origin: Origin) -> None:
 
 
 def cancel_if_own(run: Run, flow_run_id: str) -> None:
-    """Cancel a run that nobody waits for any more, since it costs money; not one that another flow run waits for."""
+    """Cancel a run that nobody waits for any more, since it costs money; not one that another flow run has found since.
+
+    Who has waited for it before may still do so: a tag tells why it has gone.
+    """
     if run.get_tags().get(FLOW_RUN_TAG) == flow_run_id:
+        run.tag(CANCELLED_BY_TAG, flow_run_id)
         run.cancel()
+
+
+def see_whether_cancelled_with_another(run: Run, status: str, flow_run_id: str) -> None:
+    """See that a run was not cancelled because another flow run was, which had found it and waited for it, too.
+
+    Raises:
+        CancelledWithAnother: it was.
+    """
+    by = run.get_tags().get(CANCELLED_BY_TAG) if status == "Canceled" else None
+    if by is not None and by != flow_run_id:
+        raise CancelledWithAnother(
+            f"Run '{run.id}' was cancelled with flow run {by}, which waited for it, too.", "Start the flow again."
+        )
 
 
 def trained_run(

@@ -26,6 +26,7 @@ from tasks.training import (
     reason_of,
     run_tags,
     seconds_of,
+    see_whether_cancelled_with_another,
     trained_run,
     training_configuration,
 )
@@ -143,6 +144,7 @@ def wait_for_tuning(
 
     Raises:
         MetricNotLogged: the first child to complete has not logged the primary metric; the tuning is cancelled.
+        CancelledWithAnother: it was cancelled because another flow run was.
         TrainingError: the tuning failed or was cancelled, or no child completed with a finite metric.
         OperationTimeout: it did not end in time; it is cancelled.
     """
@@ -162,6 +164,7 @@ def wait_for_tuning(
         cancel_if_own(watch.parent, flow_run_id)
         raise
     parent, sampling = watch.parent, experiment.hyperparameter_sampling
+    see_whether_cancelled_with_another(parent, watch.status, flow_run_id)
     if watch.status in FAILED and not (watch.status == "Canceled" and _used_up(parent, sampling)):
         failed = next((child for child in parent.get_children() if child.get_status() == "Failed"), None)
         raise TrainingError(

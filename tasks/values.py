@@ -128,6 +128,7 @@ class Production(Value):
 
 
 FLOW_RUN_TAG = "flow_run_id"
+CANCELLED_BY_TAG = "cancelled_by"
 """The tag of whatever a flow run has made for itself: what is left of one that was cancelled is found by it."""
 
 

@@ -101,7 +101,7 @@ def caller(workspace: Workspace, checkout: Checkout) -> Iterator[SteadyCaller]:
 def unhurried_training(checkout: Checkout) -> None:
     """Training that is still going on when a killed run is started again."""
     script = checkout.directory / "code/training/train.py"
-    script.write_text(script.read_text().replace("import argparse\n", "import argparse, time\ntime.sleep(20)\n", 1))
+    script.write_text(script.read_text().replace("import argparse\n", "import argparse, time\ntime.sleep(10)\n", 1))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ import pytest
 import requests
 
 from tests.flow.conftest import Checkout
-from tests.reliability.interrupted import doing, leftovers
+from tests.reliability.interrupted import Moment, doing, leftovers
 
 if TYPE_CHECKING:
     from azureml.core import Workspace
@@ -71,3 +73,27 @@ def test_the_later_one_is_compared_with_what_the_earlier_one_released(checkout: 
     assert re.search(f"^{outcome}: ", worse_terminal, re.MULTILINE), worse_terminal
     version = 3 if worse_came_first else 2
     assert leftovers(workspace).services == {"diabetes-prod": {version}}
+
+
+def test_cancelling_one_of_two_that_wait_for_the_same_training_is_no_harm_to_the_other(
+    checkout: Checkout, workspace: Workspace, moment: Moment
+) -> None:
+    alpha = ("--set", "experiment.script_parameters.--alpha=0.19")
+    before, gone_on = leftovers(workspace), checkout.directory / "go on"
+    script = checkout.directory / "code/training/train.py"
+    waiting = f"import pathlib, time\nwhile not pathlib.Path({str(gone_on)!r}).exists():\n    time.sleep(0.1)\n"
+    script.write_text(script.read_text().replace("import argparse\n", f"import argparse\n{waiting}"))
+
+    with moment.reached(doing("training", "Running"), *alpha) as earlier:
+        with moment.reached(doing("training", "Running"), *alpha) as later:
+            os.killpg(later.pid, signal.SIGINT)
+            shown, _ = later.communicate(timeout=120)
+        assert "The run was interrupted." in shown
+        gone_on.touch()
+        terminal, _ = earlier.communicate(timeout=240)
+
+    assert earlier.returncode == 0, terminal
+    assert "which waited for it, too" in terminal
+    assert re.search("^Promoted: ", terminal, re.MULTILINE), terminal
+    own = [status for run, status in leftovers(workspace).runs.items() if run not in before.runs]
+    assert sorted(own) == ["Canceled", "Completed"]
