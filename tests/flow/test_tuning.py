@@ -74,7 +74,8 @@ def test_a_primary_metric_that_is_not_logged_ends_the_tuning_with_what_was_logge
     run = checkout.run(*tuning(primary_metric_name="rmse", max_concurrent_runs=1))
     assert run.exit_status == 1
     message = run.report["error"]["message"]
-    assert "without having logged the primary metric 'rmse'; it has logged: alpha, mse." in message
+    logged = "alpha, mse, mse[sex=1], mse[sex=2]"
+    assert f"without having logged the primary metric 'rmse'; it has logged: {logged}." in message
     assert "experiment.hyperparameter_sampling.primary_metric_name" in run.report["error"]["next_step"]
 
 
