@@ -24,11 +24,11 @@ class WaitingSettings(Section):
     profile_minutes: int = Field(60, ge=1, le=1440, description="Until the model is profiled.", examples=[60])
     service_minutes: int = Field(30, ge=1, le=1440, description="Until a service is healthy.", examples=[30])
     turn_minutes: int = Field(
-        240,
+        1560,  # two hours more than an approval has, for which the flow before may be waiting
         ge=1,
         le=43200,
         description="Until other flows that release to the same workspace have ended; those take turns.",
-        examples=[240],
+        examples=[1560],
     )
     retries: RetrySettings = Field(
         default_factory=RetrySettings, description="Transient errors.", examples=[{"attempts": 4}]
