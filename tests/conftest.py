@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -22,6 +23,9 @@ settings.load_profile("no deadline")
 # The SDK and what it brings use what Python has deprecated, also from threads that outlive the test that started them.
 for _module in ("azureml", "applicationinsights", "msrest", "jsonpickle"):
     warnings.filterwarnings("ignore", module=_module)
+
+# Who runs the tests in the background of a shell has them ignore Ctrl-C, and what they start would ignore it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PRISTINE = dict(os.environ)
 """The environment before tests in this process have pointed the SDK at an emulator."""
