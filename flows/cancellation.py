@@ -11,23 +11,40 @@ from typing import TYPE_CHECKING, Any
 
 from flows.options import RunOptions
 from flows.scope import load_settings
+from flows.turn import turn_on
 from settings.workspace import resolve_workspace
+from tasks.errors import MlopsError, OperationTimeout
 from tasks.leftovers import remove_leftovers
+from tasks.production import settle_production
 
 if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.schemas.objects import FlowRun, State
 
 
-def withdraw(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature
-    """Cancel the Azure runs of the flow run and delete its dev and test services; production stays as it is.
+# Longer than the lease of the turn of a process that has died.
+_TURN_MINUTES = 3
 
-    What a release has half made in production is put right by the next run, before it looks at it.
-    """
+# Flow runs whose process this is, whose hooks Prefect calls here, too: they take back themselves what they release.
+carried_out_here: set[str] = set()
+
+
+def withdraw(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature
+    """Cancel the Azure runs of the flow run, delete its dev and test services, and end its canary release half way."""
     from prefect.logging import get_run_logger
 
+    logger = get_run_logger()
     options = RunOptions.model_validate((flow_run.parameters or {}).get("options") or {})
     settings = load_settings(options.settings_file, options.overrides)
     target = resolve_workspace(settings.workspace, os.environ)
     for sentence in remove_leftovers(target, settings.experiment.name, settings.deployment, str(flow_run.id)):
-        get_run_logger().info(sentence)
+        logger.info(sentence)
+    if str(flow_run.id) in carried_out_here:
+        return
+    try:
+        with turn_on(target, _TURN_MINUTES):
+            settle_production(target, settings.deployment, settings.waiting.service_minutes)
+    except OperationTimeout as error:  # of the turn: whoever has it has settled production first
+        logger.info(error.message)
+    except MlopsError as error:
+        logger.warning(f"{error.message} {error.next_step} The next run looks at production before it releases.")

@@ -26,7 +26,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.approval import ask_for_approval
-from flows.cancellation import withdraw
+from flows.cancellation import carried_out_here, withdraw
 from flows.import_ahead import import_ahead
 from flows.lineage import lineage_of
 from flows.model_card import model_card
@@ -83,6 +83,7 @@ def train_and_promote(options: RunOptions = DEFAULT_OPTIONS) -> State[dict[str, 
         MlopsError: a step failed; production serves what it served before.
         SettingsError: the settings are wrong; nothing was created.
     """
+    carried_out_here.add(str(flow_run.id))
     with Road(options, str(flow_run.id), flow_run.ui_url) as road:
         if not data_is_accepted(road):
             road.outcome = "DataRejected"

@@ -26,14 +26,16 @@ from flows.plots.gates import gate_plots
 from flows.production_steps import CHANGE_PRODUCTION, step_named
 from flows.terminal import terminal
 from settings import Settings
+from settings.deployment import LoadObjectives
 from settings.workspace import resolve_workspace
 from tasks.compute import ensure_inference_cluster
 from tasks.data_validation import validate_data
-from tasks.deployment import Stage, delete_service, deploy, find_endpoint, service_name
+from tasks.deployment import STAGES_FOR_TESTS, Stage, delete_service, deploy, find_endpoint, service_name
 from tasks.endpoint_tests import run_endpoint_tests
 from tasks.environment import register_scoring_environment, register_training_environment
 from tasks.errors import MlopsError
 from tasks.evaluation import evaluate, production_model
+from tasks.load import unmet
 from tasks.production import settle_production
 from tasks.profiling import prepare_profile, profile_model
 from tasks.progress import listening
@@ -102,7 +104,7 @@ class LastRun:
             "remove test": partial(self._remove, "test"),
             "deploy to prod": partial(self._deploy, "prod"),
             "test prod": partial(self._test, "prod"),
-            "mark as production": lambda: mark_released(self._target, self._model()),
+            "mark as production": lambda: mark_released(self._target, self._model(), self._comparison().production),
         }
 
     def run(self, name: str, verbose: bool) -> Any:
@@ -130,6 +132,7 @@ class LastRun:
         deployment, releases = self._settings.deployment, name != "settle production"
         if releases:
             check_promoted(self._report(), deployment.prod_deployment.approval == "required")
+            check_tried_out(self._report(), deployment.test_deployment.objectives)
         with console.step("turn to release", lasting=True):
             turn.enter_context(turn_on(self._target, self._settings.waiting.turn_minutes))
         if releases:
@@ -275,6 +278,7 @@ class LastRun:
 
 
 _ANEW = "Start a whole run, which compares with what production serves now."
+_TESTED = "Mend that, and start a whole run, which tests on every stage."
 
 
 def check_promoted(report: RunReport, needs_approval: bool) -> None:
@@ -294,6 +298,31 @@ def check_promoted(report: RunReport, needs_approval: bool) -> None:
     if needs_approval and (approval is None or approval.decision != "approved"):
         decision = "nobody was asked" if approval is None else approval.decision
         raise MlopsError(f"The model of the last run was not approved for production: {decision}.", _ANEW)
+
+
+def check_tried_out(report: RunReport, objectives: LoadObjectives) -> None:
+    """See that the last run's model passed the tests on the stages before production. Pure.
+
+    Args:
+        objectives: of the load test, as the settings have them now.
+
+    Raises:
+        MlopsError: it did not, or was never tested there.
+    """
+    if report.outcome == "Promoted":  # a release that was taken up again has no stages but production
+        return
+    for name in STAGES_FOR_TESTS:
+        stage = next((each for each in report.stages if each.stage == name), None)
+        if stage is None:
+            raise MlopsError(
+                f"The model of the last run, which ended as {report.outcome}, was not tested on {name}.", _TESTED
+            )
+        missed = [f"'{test.name}': {test.detail}" for test in stage.tests if not test.passed]
+        missed += unmet(stage.load, objectives) if stage.load is not None else ()
+        if missed:
+            raise MlopsError(
+                f"The model of the last run did not pass its tests on {name}: {'; '.join(missed)}.", _TESTED
+            )
 
 
 def check_production(report: RunReport, served: ModelVersion | None) -> None:

@@ -78,9 +78,8 @@ def release(
     except BaseException as error:  # noqa: BLE001 - an interrupted run must not leave users with half a release
         take_back(road, former, cluster, error)
     else:
-        road.steps.run(
-            "mark as production", mark_released_task, road.target, model, ROLLED_BACK if by_hand else ARCHIVED
-        )
+        replaced_as = ROLLED_BACK if by_hand else ARCHIVED
+        road.steps.run("mark as production", mark_released_task, road.target, model, former, replaced_as)
         road.outcome = "Restored" if by_hand else "Promoted"
 
 
@@ -99,7 +98,7 @@ def resume(road: Road, unfinished: UnfinishedRelease) -> None:
     except BaseException as error:  # noqa: BLE001
         take_back(road, unfinished.former, cluster, error)
     else:
-        road.steps.run("mark as production", mark_released_task, road.target, unfinished.model)
+        road.steps.run("mark as production", mark_released_task, road.target, unfinished.model, unfinished.former)
         road.outcome = "Promoted"
 
 

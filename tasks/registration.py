@@ -187,13 +187,17 @@ def scoring_of(target: WorkspaceTarget, version: ModelVersion, directory: Path) 
 
 
 def mark_released(
-    target: WorkspaceTarget, released: RegisteredModel | ModelVersion, replaced_as: str = ARCHIVED
+    target: WorkspaceTarget,
+    released: RegisteredModel | ModelVersion,
+    former: ModelVersion | None,
+    replaced_as: str = ARCHIVED,
 ) -> None:
     """Say in the models' tags which one production serves now, and what became of the one before.
 
     The tag of the released model is written last: as long as it is missing, the release is not finished.
 
     Args:
+        former: what production served before, which has no tag when its own release was broken off.
         replaced_as: the stage of the model that was replaced, "archived" or "rolled-back".
 
     Raises:
@@ -202,8 +206,11 @@ def mark_released(
     workspace = open_workspace(target)
     what = f"tag model {released.name}:{released.version}"
     with explained(RegistrationError, what, "Set the tag `stage` by hand in the studio."):
-        for model in _with_stage(workspace, released.name, PRODUCTION):
-            if int(model.version) != released.version:
+        replaced = {int(model.version): model for model in _with_stage(workspace, released.name, PRODUCTION)}
+        if former is not None and former.name == released.name and former.version not in replaced:
+            replaced[former.version] = _model(workspace, former.name, former.version)
+        for version, model in replaced.items():
+            if version != released.version:
                 model.add_tags({STAGE_TAG: replaced_as})
         model = _model(workspace, released.name, released.version)
         by_hand = replaced_as == ROLLED_BACK  # then it is served as it was when it was released

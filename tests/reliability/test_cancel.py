@@ -140,3 +140,33 @@ def test_killed_under_a_worker(checkout: Checkout, workspace: Workspace, worker:
 
     wait_until(lambda: api(checkout, f"/flow_runs/{flow_run}")["state_type"] == "CRASHED", f"{flow_run} has crashed")
     wait_until(nothing_is_left(workspace), "all is as before")
+
+
+def versions(workspace: Workspace) -> dict[str, int]:
+    """The versions of the production endpoint, with their shares of the traffic."""
+    from azureml.core import Webservice
+
+    return {
+        name: version.traffic_percentile for name, version in Webservice(workspace, "diabetes-canary").versions.items()
+    }
+
+
+def test_a_canary_release_that_is_killed_under_a_worker_leaves_the_former_version(
+    checkout: Checkout, workspace: Workspace, worker: psutil.Process
+) -> None:
+    canary = (
+        "deployment.prod_deployment.name=diabetes-canary",
+        "deployment.prod_deployment.strategy=canary",
+        "deployment.prod_deployment.canary.requests_per_second=0.5",
+    )
+    better = "experiment.script_parameters.--alpha=0.45"
+    first = checkout.run(*(word for override in (*canary, better) for word in ("--set", override)))
+    assert first.report["outcome"] == "Promoted", first.terminal
+    before = versions(workspace)
+    started_by_the_worker(checkout, "canary 10 %", *canary, "experiment.script_parameters.--alpha=0.4")
+    assert len(versions(workspace)) == 2
+
+    for process in worker.children(recursive=True):
+        process.kill()
+
+    wait_until(lambda: versions(workspace) == before, "production is as before")

@@ -162,6 +162,25 @@ def test_the_turn_of_a_killed_run_ends_by_itself(
 
 
 @pytest.mark.parametrize("strategy", ["replace"], indirect=True)
+def test_a_model_that_production_served_is_archived_though_its_release_was_broken_off(
+    moment: Moment, workspace: Workspace, caller: SteadyCaller, strategy: str
+) -> None:
+    before = leftovers(workspace).models
+    moment.kill(done("deploy to prod"), *alpha_is(0.28))
+    moment.give_up_turn()
+
+    run = moment.checkout.run(*moment.arguments, *alpha_is(0.27))
+
+    assert run.report["outcome"] == "Promoted", run.terminal
+    broken_off = max(before) + 1
+    assert leftovers(workspace).models == {
+        **dict.fromkeys((*before, broken_off), "archived"),
+        broken_off + 1: "production",
+    }
+    assert caller.failures == []
+
+
+@pytest.mark.parametrize("strategy", ["replace"], indirect=True)
 def test_a_run_that_is_killed_when_all_is_done_has_nothing_left_to_do(
     moment: Moment, workspace: Workspace, caller: SteadyCaller, strategy: str
 ) -> None:

@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 
-from flows.only import check_production, check_promoted
+from flows.only import check_production, check_promoted, check_tried_out
+from settings.deployment import LoadObjectives
 from tasks.errors import MlopsError
-from tasks.values import Approval, ModelVersion, ReportedComparison, ReportedModel, RunReport
-from tests.unit.test_report import RUN, SERVED, report
+from tasks.values import (
+    Approval,
+    Load,
+    ModelVersion,
+    ReportedComparison,
+    ReportedModel,
+    RunReport,
+    StageReport,
+    TestResult,
+)
+from tests.unit.test_report import RUN, SERVED, STAGE, report
 
 pytestmark = pytest.mark.unit
 
@@ -43,6 +53,46 @@ def test_a_model_that_was_promoted_is_let_in(served: ModelVersion) -> None:
 
     check_promoted(last, True)
     check_production(last, served)
+
+
+def tried_out(stage: str, *, passed: bool = True, p95_ms: float = 20) -> StageReport:
+    load = Load(requests=100, seconds=1, error_rate=0, requests_per_second=100, p50_ms=10, p95_ms=p95_ms, p99_ms=90)
+    return STAGE.model_copy(
+        update={
+            "stage": stage,
+            "tests": (TestResult(name="sample", passed=passed, detail="answered 500", milliseconds=9),),
+            "load": load if stage == "test" else None,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("stages", "reason"),
+    [
+        ((), "which ended as Failed, was not tested on dev."),
+        ((tried_out("dev"),), "was not tested on test."),
+        ((tried_out("dev", passed=False),), "did not pass its tests on dev: 'sample': answered 500."),
+        ((tried_out("dev"), tried_out("test", passed=False)), "did not pass its tests on test: 'sample'"),
+        ((tried_out("dev"), tried_out("test", p95_ms=70)), "on test: p95 was 70 ms, and 50 ms is the objective."),
+    ],
+)
+def test_a_model_that_did_not_pass_the_stages_before_production_is_refused(
+    stages: tuple[StageReport, ...], reason: str
+) -> None:
+    with pytest.raises(MlopsError, match=reason):
+        check_tried_out(compared("Failed", stages=stages), LoadObjectives(latency_p95_ms=50))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        compared("Failed", stages=(tried_out("dev"), tried_out("test"))),
+        compared("Promoted", stages=(tried_out("prod"),)),
+    ],
+    ids=["production failed", "a release that was taken up"],
+)
+def test_a_model_that_passed_the_stages_before_production_is_let_in(last: RunReport) -> None:
+    check_tried_out(last, LoadObjectives(latency_p95_ms=50))
 
 
 @pytest.mark.parametrize(
