@@ -1,7 +1,7 @@
 """What becomes of a run that was cancelled, or whose process has died, when Prefect can still tell somebody.
 
-Most of it a cancelled run does itself, when it is interrupted. This is for what it did not get to: Prefect calls these
-hooks in a process of its own.
+Most of it a cancelled run does itself, when it is interrupted. This is for what it did not get to: Prefect calls the
+hook in the run's own process, or in the worker's when that one has died.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from flows.options import RunOptions
 from flows.scope import load_settings
 from flows.turn import turn_on
 from settings.workspace import resolve_workspace
-from tasks.errors import MlopsError, OperationTimeout
+from tasks.errors import MlopsError
 from tasks.leftovers import remove_leftovers
 from tasks.production import settle_production
 
@@ -44,7 +44,5 @@ def withdraw(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None
     try:
         with turn_on(target, _TURN_MINUTES):
             settle_production(target, settings.deployment, settings.waiting.service_minutes)
-    except OperationTimeout as error:  # of the turn: whoever has it has settled production first
-        logger.info(error.message)
-    except MlopsError as error:
-        logger.warning(f"{error.message} {error.next_step} The next run looks at production before it releases.")
+    except MlopsError as error:  # a timeout of the turn, too: whoever has it has settled production first
+        logger.warning(f"{error.message} The next run looks at production before it releases.")
