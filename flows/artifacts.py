@@ -8,6 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
 from flows.report import headline, render_markdown
 from tasks.values import MetricComparison, RunReport
 
@@ -21,8 +28,6 @@ def publish(report: RunReport, images: Mapping[str, bytes]) -> None:
     Args:
         images: PNG files of the report, by name.
     """
-    from prefect.artifacts import create_markdown_artifact, create_table_artifact
-
     addresses = {name: data_uri(image) for name, image in images.items()}
     create_markdown_artifact(render_markdown(report, addresses), key=REPORT_KEY, description=headline(report))
     if report.comparison is not None:
@@ -41,8 +46,6 @@ class StepProgress:
         self._artifact: UUID | None = None
 
     def show(self, percent: float) -> None:
-        from prefect.artifacts import create_progress_artifact, update_progress_artifact
-
         if self._artifact is None:
             key = f"progress-{re.sub('[^a-z0-9]+', '-', self._step.lower()).strip('-')}"
             made = create_progress_artifact(percent, key=key, description=f"How far the step '{self._step}' has come.")

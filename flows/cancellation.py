@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from prefect.logging.loggers import flow_run_logger
+
 from flows.options import RunOptions
 from flows.scope import load_settings
 from flows.turn import turn_on
@@ -31,9 +33,7 @@ carried_out_here: set[str] = set()
 
 def withdraw(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature
     """Cancel the Azure runs of the flow run, delete its dev and test services, and end its canary release half way."""
-    from prefect.logging import get_run_logger
-
-    logger = get_run_logger()
+    logger = flow_run_logger(flow_run, flow)  # a hook has no run of its own to log to
     options = RunOptions.model_validate((flow_run.parameters or {}).get("options") or {})
     settings = load_settings(options.settings_file, options.overrides)
     target = resolve_workspace(settings.workspace, os.environ)

@@ -28,6 +28,12 @@ pytestmark = [pytest.mark.reliability, pytest.mark.timeout(600)]
 
 TRAINING = ("experiment.script_parameters.--alpha=0.3", 'experiment.environment_variables.SLOW="1"')
 
+LONG_LOAD = (
+    "experiment.script_parameters.--alpha=0.44",
+    "deployment.test_deployment.load.requests=1000000",
+    "deployment.test_deployment.load.seconds=300",
+)
+
 
 @pytest.fixture(scope="module")
 def worker(checkout: Checkout, workspace: Workspace) -> Iterator[psutil.Process]:
@@ -114,7 +120,7 @@ def test_ctrl_c(moment: Moment, workspace: Workspace, line: str, overrides: tupl
 
 @pytest.mark.parametrize(
     ("step", "overrides", "canceled"),
-    [("training", TRAINING, 1), ("deploy to test", ("experiment.script_parameters.--alpha=0.44",), 0)],
+    [("training", TRAINING, 1), ("load test", LONG_LOAD, 0)],
 )
 def test_cancelled_in_prefect(
     checkout: Checkout, workspace: Workspace, worker: object, step: str, overrides: tuple[str, ...], canceled: int
