@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -388,8 +387,9 @@ def seconds_of(details: dict[str, Any]) -> float:
     start, end = (details.get(key) for key in ("startTimeUtc", "endTimeUtc"))
     if not start or not end:
         return 0.0
-    first, last = (datetime.fromisoformat(moment.replace("Z", "+00:00")) for moment in (start, end))
-    return (last - first).total_seconds()
+    import pandas as pd  # reads any number of digits after the second, as Azure writes; Python 3.10 does not
+
+    return float((pd.Timestamp(end) - pd.Timestamp(start)).total_seconds())
 
 
 def adopt(workspace: Workspace, run: SubmittedRun, origin: Origin) -> None:

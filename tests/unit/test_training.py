@@ -140,7 +140,7 @@ def test_of_a_whole_answer_only_what_azure_says_is_shown() -> None:
 
 
 def test_how_long_a_run_went_on_is_read_from_its_details() -> None:
-    details = {"startTimeUtc": "2026-11-24T10:00:00.5Z", "endTimeUtc": "2026-11-24T10:00:02.000000Z"}
+    details = {"startTimeUtc": "2026-11-24T10:00:00.5Z", "endTimeUtc": "2026-11-24T10:00:02.0000000Z"}
 
     assert seconds_of(details) == 1.5
     assert seconds_of({"startTimeUtc": None}) == 0.0
