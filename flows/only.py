@@ -31,7 +31,7 @@ from settings.workspace import resolve_workspace
 from tasks.compute import ensure_inference_cluster
 from tasks.data_validation import validate_data
 from tasks.deployment import STAGES_FOR_TESTS, Stage, delete_service, deploy, find_endpoint, service_name
-from tasks.endpoint_tests import run_endpoint_tests
+from tasks.endpoint_tests import not_passed, run_endpoint_tests
 from tasks.environment import register_scoring_environment, register_training_environment
 from tasks.errors import MlopsError
 from tasks.evaluation import evaluate, production_model
@@ -317,7 +317,7 @@ def check_tried_out(report: RunReport, objectives: LoadObjectives) -> None:
             raise MlopsError(
                 f"The model of the last run, which ended as {report.outcome}, was not tested on {name}.", _TESTED
             )
-        missed = [f"'{test.name}': {test.detail}" for test in stage.tests if not test.passed]
+        missed = not_passed(stage.tests)
         missed += unmet(stage.load, objectives) if stage.load is not None else ()
         if missed:
             raise MlopsError(

@@ -18,7 +18,7 @@ from tasks.deployment import (
     service_log_task,
     service_name,
 )
-from tasks.endpoint_tests import run_endpoint_tests_task
+from tasks.endpoint_tests import not_passed, run_endpoint_tests_task
 from tasks.errors import CanaryError, DeploymentError, EndpointTestError, LoadTestError, MlopsError
 from tasks.load import load_service_task, unmet, wanted
 from tasks.registration import ARCHIVED, ROLLED_BACK, mark_released_task, scoring_of_task
@@ -267,7 +267,7 @@ def test(road: Road, stage: Stage, endpoint: Endpoint, started: float, *, former
     if former:
         wanted_tests = wanted_tests.model_copy(update={"samples": {}, "wrong_input": False})
     tests = road.steps.run(f"test {stage}", run_endpoint_tests_task, road.target, wanted_tests, endpoint)
-    failed = [f"'{each.name}': {each.detail}" for each in tests if not each.passed]
+    failed = not_passed(tests)
     load: Load | None = None
     if stage == "test" and wanted(objectives) and not failed:
         load = road.steps.run(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,6 +198,11 @@ def _refuses_wrong_input(
 
 def _said(answer: requests.Response) -> str:
     return f"HTTP {answer.status_code}: {answer.text[:_SHOWN_CHARACTERS].strip()}"
+
+
+def not_passed(tests: Sequence[TestResult]) -> list[str]:
+    """The tests that did not pass, each with what was seen. Pure."""
+    return [f"'{each.name}': {each.detail}" for each in tests if not each.passed]
 
 
 run_endpoint_tests_task = azure_operation("endpoint tests")(run_endpoint_tests)

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -87,6 +87,10 @@ def started_by_the_worker(checkout: Checkout, step: str, *overrides: str) -> str
     return found[1]
 
 
+def options(overrides: Iterable[str]) -> tuple[str, ...]:
+    return tuple(word for override in overrides for word in ("--set", override))
+
+
 def nothing_is_left(workspace: Workspace) -> Callable[[], bool]:
     def asked() -> bool:
         left = leftovers(workspace)
@@ -106,7 +110,7 @@ def nothing_is_left(workspace: Workspace) -> Callable[[], bool]:
 )
 def test_ctrl_c(moment: Moment, workspace: Workspace, line: str, overrides: tuple[str, ...], canceled: int) -> None:
     before = leftovers(workspace)
-    with moment.reached(line, *(word for override in overrides for word in ("--set", override))) as process:
+    with moment.reached(line, *options(overrides)) as process:
         os.killpg(process.pid, signal.SIGINT)
         shown, _ = process.communicate(timeout=120)
 
@@ -166,7 +170,7 @@ def test_a_canary_release_that_is_killed_under_a_worker_leaves_the_former_versio
         "deployment.prod_deployment.canary.requests_per_second=0.5",
     )
     better = "experiment.script_parameters.--alpha=0.45"
-    first = checkout.run(*(word for override in (*canary, better) for word in ("--set", override)))
+    first = checkout.run(*options((*canary, better)))
     assert first.report["outcome"] == "Promoted", first.terminal
     before = versions(workspace)
     started_by_the_worker(checkout, "canary 10 %", *canary, "experiment.script_parameters.--alpha=0.4")
